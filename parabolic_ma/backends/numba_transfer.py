@@ -1,0 +1,54 @@
+"""Numba kernels that carry grid functions between grids of any two sizes on one box."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def interpolate(coarse, fine, ix, wx, iy, wy):
+    """Tensor four-point interpolation: ``fine[i, j] = sum wx[i, k] wy[j, l] coarse[ix[i] + k, iy[j] + l]``.
+
+    ``coarse`` is padded so that every index is inside; ``fine`` is not padded.
+    """
+    nx, ny = fine.shape
+    m = coarse.shape[1]
+    row = np.empty(m)
+    for i in range(nx):
+        k = ix[i]
+        w0, w1, w2, w3 = wx[i, 0], wx[i, 1], wx[i, 2], wx[i, 3]
+        c0, c1, c2, c3 = coarse[k], coarse[k + 1], coarse[k + 2], coarse[k + 3]
+        for j in range(m):
+            row[j] = w0 * c0[j] + w1 * c1[j] + w2 * c2[j] + w3 * c3[j]
+        f = fine[i]
+        for j in range(ny):
+            n = iy[j]
+            f[j] = (
+                wy[j, 0] * row[n] + wy[j, 1] * row[n + 1]
+                + wy[j, 2] * row[n + 2] + wy[j, 3] * row[n + 3]
+            )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def average_log(fine, coarse, ix, wx, iy, wy):
+    """Log of the area-overlap average of ``exp(fine)``; nothing under- or overflows."""
+    nx, ny = coarse.shape
+    for i in range(nx):
+        for j in range(ny):
+            top = -np.inf
+            for k in range(3):
+                if wx[i, k] > 0:
+                    for m in range(3):
+                        if wy[j, m] > 0:
+                            top = max(top, fine[ix[i] + k, iy[j] + m])
+            total = 0.0
+            for k in range(3):
+                if wx[i, k] > 0:
+                    for m in range(3):
+                        if wy[j, m] > 0:
+                            e = fine[ix[i] + k, iy[j] + m] - top
+                            total += wx[i, k] * wy[j, m] * math.exp(e)
+            coarse[i, j] = top + math.log(total)

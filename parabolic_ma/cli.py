@@ -1,0 +1,602 @@
+"""The command line, ``parabolic-ma``.
+
+Data goes to standard output, progress and summaries of written files to standard error. Exit codes:
+0 converged or done, 2 bad usage or input, 3 not converged (the file is written, and says so), 130
+interrupted (the last good state is written).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import cyclopts
+import numpy as np
+from cyclopts import Parameter
+
+import parabolic_ma
+from parabolic_ma.status import InputError, ParabolicMAError, Status
+
+if TYPE_CHECKING:
+    from parabolic_ma.config import RunConfig
+    from parabolic_ma.grid import Box
+    from parabolic_ma.solution import Solution
+    from parabolic_ma.typing import Array
+
+__all__ = ["app", "main", "run"]
+
+_DONE, _BAD_INPUT, _NOT_CONVERGED, _STOPPED = 0, 2, 3, 130
+_CHUNK = 1 << 20  # points worked on at a time
+
+app = cyclopts.App(
+    name="parabolic-ma",
+    help="Brenier maps by the parabolic Monge-Ampère equation, with error estimates.",
+    version=parabolic_ma.__version__,
+)
+catalog_app = cyclopts.App(name="catalog", help="Problems that come with the package.")
+app.command(catalog_app)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code; the arguments are as for `run`."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; those of the process if not given.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    try:
+        code = app(
+            arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except cyclopts.CycloptsError as error:
+        _say(f"error: {error}")
+        _say("see: parabolic-ma --help")
+        return _BAD_INPUT
+    except (ParabolicMAError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output, such as head, is done
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _DONE
+        _say(f"error: {error}")
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _STOPPED
+    return code if isinstance(code, int) else _DONE
+
+
+@app.command
+def solve(
+    problem: str,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    plot: Path | None = None,
+    shape: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    side: Literal["auto", "reference", "target"] | None = None,
+    boundary: Literal["auto", "box", "free", "periodic"] | None = None,
+    inner: Literal["auto", "point", "cell"] | None = None,
+    backend: str | None = None,
+    tol: float | None = None,
+    tail_mass: float | None = None,
+    max_steps: int | None = None,
+    richardson: bool | None = None,
+    initial: Path | None = None,
+    checkpoint: Path | None = None,
+    threads: int | None = None,
+    allow_code: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    json: Json = False,
+) -> int:
+    """Find the map of a problem and write it to a file.
+
+    What is given here overrides the [solver] and [output] tables of the TOML file.
+
+    Parameters
+    ----------
+    problem
+        A TOML file, or the name of a catalog problem.
+    output
+        The HDF5 file to write; by default the problem's name with .h5 in the current folder.
+    plot
+        Also draw both densities, the map and the convergence to this picture.
+    shape
+        Cells of the grid on each axis: --shape 256 256; one number stands for all axes.
+    side
+        The side that the grid lies on.
+    boundary
+        What holds at the faces of the box.
+    inner
+        How the inner density is evaluated: at the image of a cell's centre, or over its image.
+    backend
+        Which kernels run; see parabolic-ma backends.
+    tol
+        Residual to polish to, instead of a tenth of the estimated discretisation error.
+    tail_mass
+        Mass that the boxes may leave out.
+    max_steps
+        Most Newton steps.
+    richardson
+        Extrapolate from two grids.
+    initial
+        A solution file to start from.
+    checkpoint
+        A file that always holds the best state so far.
+    threads
+        Most threads to use.
+    allow_code
+        Let the TOML file name Python functions, which are run.
+    quiet
+        Show no progress.
+    json
+        Print the summary as JSON.
+    """
+    _use_threads(threads)
+    config = _configure(problem, allow_code=allow_code)
+    dim = config.problem.dim
+    given = {
+        "shape": None if shape is None else tuple(shape * dim if len(shape) == 1 else shape),
+        "side": side,
+        "boundary": boundary,
+        "inner": inner,
+        "backend": backend,
+        "tol": tol,
+        "tail_mass": tail_mass,
+        "max_steps": max_steps,
+        "richardson": richardson,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    solver = dataclasses.replace(config.solver, **changes)
+    output = output or config.file or Path(f"{Path(problem).stem}.h5")
+    plot = plot or config.plot
+    # What can go wrong after the run is looked at before it.
+    for path in filter(None, (output, plot, checkpoint)):
+        _check_folder(path)
+    if plot is not None:
+        _check_matplotlib()
+    start = None if initial is None else parabolic_ma.load(initial)
+    solution = parabolic_ma.solve(
+        config.problem,
+        solver,
+        initial=start,
+        checkpoint=checkpoint,
+        progress=not quiet,
+        raise_on_failure=False,
+    )
+    if config.text:
+        provenance = dataclasses.replace(solution.provenance, configuration=config.text)
+        solution = dataclasses.replace(solution, provenance=provenance)
+    solution.save(output)
+    _say(f"wrote {output}")
+    if plot is not None:
+        solution.plot(plot)
+        _say(f"wrote {plot}")
+    if json:
+        _print_json({"file": str(output), **_facts(solution)})
+    else:
+        print(solution.summary())
+    return _exit_code(solution)
+
+
+@app.command
+def info(file: Path, /, *, json: Json = False) -> int:
+    """Say what a solution file holds.
+
+    Parameters
+    ----------
+    file
+        A solution file.
+    json
+        Print everything as JSON.
+    """
+    solution = parabolic_ma.load(file)
+    if json:
+        _print_json({"file": str(file), **_facts(solution)})
+        return _DONE
+    p = solution.provenance
+    print(f"{file}")
+    print(solution.summary())
+    print(solution.certificate)
+    print("Provenance")
+    for name, value in {
+        "solver": p.solver,
+        "started": p.started,
+        "time": f"{p.wall_time:.3g} s ({p.cpu_time:.3g} s of processor), {p.threads} thread(s)",
+        "machine": f"{p.host} ({p.platform})",
+        "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
+        "command": " ".join(p.command),
+        "steps": solution.history.rows,
+    }.items():
+        print(f"  {name:<19} {value}")
+    print("Problem")
+    print("\n".join(f"  {line}" for line in p.problem_toml.splitlines()))
+    return _DONE
+
+
+@app.command
+def plot(file: Path, /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> int:
+    """Draw a solution: both densities, the deformed grid, the convergence.
+
+    Parameters
+    ----------
+    file
+        A solution file.
+    output
+        The picture; its ending chooses the format.
+    """
+    _check_matplotlib()
+    _check_folder(output)
+    parabolic_ma.load(file).plot(output)
+    _say(f"wrote {output}")
+    return _DONE
+
+
+@app.command
+def sample(
+    file: Path,
+    /,
+    *,
+    number: Annotated[float, Parameter(name=["--number", "-n"])],
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    rng: int | None = None,
+    threads: int | None = None,
+) -> int:
+    """Draw points of the model, the image of the reference under the map.
+
+    Parameters
+    ----------
+    file
+        A solution file.
+    number
+        How many; 1e6 is fine.
+    output
+        Where to: csv, npy or h5; standard output as csv if not given.
+    rng
+        Seed: the same seed gives the same points.
+    threads
+        Most threads to use.
+    """
+    if not (math.isfinite(number) and number >= 1 and number == math.floor(number)):
+        raise InputError(f"-n must be a positive whole number of points, got {number:g}")
+    _use_threads(threads)
+    solution = parabolic_ma.load(file)
+    from parabolic_ma.io.pointfiles import PointWriter
+
+    total, outside = int(number), 0
+    random = np.random.default_rng(rng)
+    with PointWriter(output, total, solution.problem.dim) as writer:
+        for first in range(0, total, _CHUNK):
+            y = solution.problem.reference.sample(min(_CHUNK, total - first), random)
+            x = solution.map(y)
+            outside += _outside(solution, y, x)
+            writer.append(x)
+    _summary("drew", total, outside, output)
+    return _DONE
+
+
+@app.command
+def push(
+    file: Path,
+    points: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    inverse: Annotated[bool, Parameter(negative="")] = False,
+    shard: str | None = None,
+    columns: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    key: str | None = None,
+    threads: int | None = None,
+) -> int:
+    """Carry points through the map.
+
+    Parameters
+    ----------
+    file
+        A solution file.
+    points
+        Points of the reference (of the target with --inverse), one a row: csv, npy, npz or h5.
+    output
+        Where to: csv, npy or h5; standard output as csv if not given.
+    inverse
+        Carry points of the target back to the reference.
+    shard
+        Only part i of n, as i/n with i from 1 to n: for several processes at once.
+    columns
+        Columns of the table to use, by name or by number from 0.
+    key
+        Array of the npz or dataset of the h5 file.
+    threads
+        Most threads to use.
+    """
+    _use_threads(threads)
+    part, parts = _parse_shard(shard)
+    solution = parabolic_ma.load(file)
+    from parabolic_ma.io.pointfiles import PointReader, PointWriter
+
+    names = None if columns is None else [int(c) if c.isdecimal() else c for c in columns]
+    reader = PointReader(points, names, key)
+    dim = solution.problem.dim
+    if reader.dim != dim:
+        raise InputError(
+            f"{points} has {reader.dim} columns and the map has dimension {dim}; choose columns "
+            "with --columns"
+        )
+    start, stop = (reader.rows * k // parts for k in (part - 1, part))
+    outside = 0
+    with PointWriter(output, stop - start, dim, "y" if inverse else "x") as writer:
+        for given in reader.chunks(start, stop, _CHUNK):
+            carried = solution.map.inverse(given) if inverse else solution.map(given)
+            y, x = (carried, given) if inverse else (given, carried)
+            outside += _outside(solution, y, x)
+            writer.append(carried)
+    _summary("carried", stop - start, outside, output)
+    return _DONE
+
+
+@app.command
+def convert(
+    file: Path,
+    /,
+    *,
+    to: Literal["netcdf", "csv", "arviz"],
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    number: Annotated[float, Parameter(name=["--number", "-n"])] = 4000,
+    rng: int = 0,
+) -> int:
+    """Write a solution in the form of other tools.
+
+    Parameters
+    ----------
+    file
+        A solution file.
+    to
+        netcdf: the fields for netCDF readers and ParaView; csv: the fields as a table; arviz:
+        samples as a posterior group.
+    output
+        The file to write; by default next to the solution, with .nc or .csv.
+    number
+        Samples for arviz, in 4 chains.
+    rng
+        Seed of the samples.
+    """
+    from parabolic_ma.io import export
+
+    output = output or file.with_suffix(".csv" if to == "csv" else ".nc")
+    if output.resolve() == file.resolve():
+        raise InputError(f"{output} is the solution itself; give another name with -o")
+    solution = parabolic_ma.load(file)
+    if to == "arviz":
+        if not (number >= 4 and number % 4 == 0):
+            raise InputError(f"-n must be a multiple of 4, for 4 chains; got {number:g}")
+        export.to_arviz(solution, output, draws=int(number) // 4, chains=4, rng=rng)
+    elif to == "csv":
+        export.to_csv(solution, output)
+    else:
+        export.to_netcdf(solution, output)
+    _say(f"wrote {output}")
+    return _DONE
+
+
+@app.command
+def backends(*, json: Json = False) -> int:
+    """List the backends, whether each can be used here, and what it is.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    from parabolic_ma import backends as registry
+
+    found = registry.available()
+    if json:
+        _print_json([dataclasses.asdict(backend) for backend in found])
+    else:
+        for backend in found:
+            print(f"{backend.name:<8} {'yes' if backend.usable else 'no':<4} {backend.description}")
+    return _DONE
+
+
+@app.command
+def bench(*, json: Json = False) -> int:
+    """Measure speed and accuracy on the benchmark problems.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    from parabolic_ma import benchmark
+
+    benchmark.run(json=json)
+    return _DONE
+
+
+def _configure(problem: str, *, allow_code: bool) -> RunConfig:
+    """Read the TOML file, or take the problem from the catalog."""
+    from parabolic_ma.config import catalog_config, load_config
+
+    if Path(problem).suffix == ".toml" or Path(problem).is_file():
+        return load_config(problem, allow_code=allow_code)
+    return catalog_config(problem)
+
+
+def _facts(solution: Solution) -> dict[str, Any]:
+    """Everything about a solution but its arrays, for JSON."""
+    p = solution.provenance
+    return {
+        "status": solution.status.name,
+        "converged": solution.converged,
+        "message": solution.message,
+        "side": solution.side,
+        "shape": None if solution.fields is None else solution.fields.potential.grid.shape,
+        "log_evidence": solution.log_evidence,
+        "w2_squared": solution.w2_squared,
+        "kl": solution.kl,
+        "kl_reverse": solution.kl_reverse,
+        "certificate": solution.certificate.figures(),
+        "reasons": dict(solution.certificate.reasons),
+        "steps": solution.history.rows,
+        "provenance": {**dataclasses.asdict(p), "versions": dict(p.versions)},
+    }
+
+
+def _exit_code(solution: Solution) -> int:
+    codes = {Status.CONVERGED: _DONE, Status.INTERRUPTED: _STOPPED}
+    return codes.get(solution.status, _NOT_CONVERGED)
+
+
+def _outside(solution: Solution, y: Array, x: Array) -> int:
+    """Count the points at which the map was continued beyond the box of its grid."""
+    if solution.fields is None or solution.fields.potential.boundary == "periodic":
+        return 0
+    box: Box = solution.fields.potential.grid.box
+    own = y if solution.side == "reference" else x
+    return len(own) - int(np.count_nonzero(box.contains(own)))
+
+
+def _summary(verb: str, total: int, outside: int, output: Path | None) -> None:
+    where = "" if output is None else f", wrote {output}"
+    _say(
+        f"{verb} {total} points{where}; {outside} lay outside the box of the grid, where the map "
+        "is continued affinely"
+    )
+
+
+def _parse_shard(shard: str | None) -> tuple[int, int]:
+    """Return i and n of ``i/n``."""
+    if shard is None:
+        return 1, 1
+    part, _, parts = shard.partition("/")
+    if part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
+        return int(part), int(parts)
+    raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4; got {shard!r}")
+
+
+def _check_folder(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(
+            f"cannot write {path}: the folder {path.parent} does not exist; create it first"
+        )
+
+
+def _check_matplotlib() -> None:
+    """Fail before the work and not after it."""
+    from importlib.util import find_spec
+
+    from parabolic_ma.status import MissingExtraError
+
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("Drawing", "plot")
+
+
+def _use_threads(threads: int | None) -> None:
+    """Set the number of threads; must come before the kernels are loaded."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise InputError(f"--threads must be at least 1, got {threads}")
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def _say(text: str) -> None:
+    print(f"parabolic-ma: {text}", file=sys.stderr, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays into lists and figures that JSON has no word for into null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(_plain(value), indent=2))
+
+
+@catalog_app.command(name="list")
+def catalog_list(*, json: Json = False) -> int:
+    """List the problems of the catalog.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    from parabolic_ma import catalog
+
+    entries = {name: catalog.description(name) for name in catalog.names()}
+    if json:
+        _print_json(entries)
+    else:
+        width = max(map(len, entries), default=0)
+        for name, text in entries.items():
+            print(f"{name:<{width}}  {text}")
+    return _DONE
+
+
+@catalog_app.command(name="show")
+def catalog_show(name: str, /, *, json: Json = False) -> int:
+    """Show a problem of the catalog: what is known of it, and a TOML file that solves it.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    json
+        Print JSON.
+    """
+    from parabolic_ma import catalog
+    from parabolic_ma.config import catalog_config
+    from parabolic_ma.io.toml import solver_to_toml
+    from parabolic_ma.io.tomltext import dump
+
+    entry = catalog.get(name)
+    text = dump({"catalog": name}) + "\n" + solver_to_toml(catalog_config(name).solver)
+    if json:
+        known = {k: getattr(entry, k) for k in ("log_evidence", "w2_squared", "w2_error")}
+        _print_json(
+            {"name": name, "summary": entry.summary, **known, "source": entry.source, "toml": text}
+        )
+        return _DONE
+    print(f"# {entry.summary}")
+    for label, value in {
+        "log evidence": entry.log_evidence,
+        "W2 squared": entry.w2_squared,
+        "its error": entry.w2_error,
+        "source": entry.source or None,
+    }.items():
+        if value is not None:
+            print(f"# {label}: {value}")
+    print(text, end="")
+    return _DONE

@@ -1,0 +1,254 @@
+"""`solve`: the one loop that runs every solver."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parabolic_ma.io.toml import problem_text
+from parabolic_ma.solution import Solution
+from parabolic_ma.solvers.grid_solver import GridSolver
+from parabolic_ma.status import ConvergenceError, InputError, Status
+from parabolic_ma.trackers import Checkpoint, Progress, Run, Tracker
+from parabolic_ma.triggers import Moment
+
+if TYPE_CHECKING:
+    from parabolic_ma.maps import TransportMap
+    from parabolic_ma.problem import TransportProblem
+    from parabolic_ma.solution import Provenance
+
+__all__ = ["default_solver", "solve", "solve_many"]
+
+_DEFAULT_SHAPES = {1: (4096,), 2: (256, 256)}
+_RECORDED = ("numpy", "scipy", "numba", "h5py")
+_NO_FAILURE = (Status.CONVERGED, Status.INTERRUPTED)
+
+
+def default_solver(dim: int) -> GridSolver:
+    """Return the solver that is used when none is given.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of the problem.
+
+    Raises
+    ------
+    InputError
+        If there is no grid solver for this dimension.
+    """
+    if dim not in _DEFAULT_SHAPES:
+        raise InputError(
+            f"the problem has dimension {dim}; the grid solver works in dimensions "
+            f"{' and '.join(map(str, _DEFAULT_SHAPES))}"
+        )
+    return GridSolver(shape=_DEFAULT_SHAPES[dim])
+
+
+def solve(
+    problem: TransportProblem,
+    solver: GridSolver | None = None,
+    *,
+    initial: TransportMap | Solution | None = None,
+    trackers: Sequence[Tracker] = (),
+    checkpoint: str | Path | Checkpoint | None = None,
+    progress: bool | Progress | None = None,
+    raise_on_failure: bool = True,
+) -> Solution:
+    """Find the Brenier map of a problem.
+
+    Parameters
+    ----------
+    problem : TransportProblem
+        The two measures.
+    solver : GridSolver, optional
+        With its settings; without one, 4096 cells in 1D and 256 x 256 in 2D.
+    initial : TransportMap or Solution, optional
+        Where to start: for instance the result on a coarser grid.
+    trackers : sequence of Tracker
+        Objects with ``start``, ``handle`` and ``finish``, called in this order.
+    checkpoint : str, Path or Checkpoint, optional
+        A file that always holds the best state so far: written every minute and at the end.
+    progress : bool or Progress, optional
+        Whether to show progress on standard error; by default only on a terminal.
+    raise_on_failure : bool
+        Whether a run that ends without a converged result raises. An interrupted run never does:
+        it returns its last good state.
+
+    Returns
+    -------
+    Solution
+        The map with its certificate; ``solution.status`` says how the run ended.
+
+    Raises
+    ------
+    ConvergenceError
+        If the run failed; its ``solution`` holds the last good state.
+    InputError
+        If something given cannot be used.
+
+    Examples
+    --------
+    >>> import parabolic_ma as pma
+    >>> problem = pma.TransportProblem(
+    ...     pma.Gaussian([0, 0], 1.0), pma.Gaussian([1, 0], [[2, 0.5], [0.5, 1]])
+    ... )
+    >>> solution = pma.solve(problem, pma.GridSolver(shape=(64, 64)))
+    >>> solution.converged
+    True
+    """
+    solver = default_solver(problem.dim) if solver is None else solver
+    watchers = _watchers(trackers, checkpoint, progress)
+    begin = _Clock()
+    provenance = _provenance(problem, solver, begin)
+
+    def result(state: Any, status: Status) -> Solution:
+        found = solver.finish(problem, state, status)
+        return dataclasses.replace(found, provenance=provenance(found.provenance))
+
+    def look(current: Any) -> Run:
+        row = current.progress
+        moment = Moment(len(current.rows), begin.wall(), float(row.get("t", math.nan)))
+        return Run(problem, solver, current, moment, partial(result, current, Status.INTERRUPTED))
+
+    state = solver.init(problem, initial)
+    outcome: list[Solution] = []
+
+    def close(watcher: Tracker) -> None:
+        watcher.finish(outcome[0] if outcome else None)
+
+    with ExitStack() as stack:
+        for watcher in watchers:
+            stack.callback(close, watcher)
+            watcher.start(look(state))
+        try:
+            while (status := solver.terminate(problem, state)) is None:
+                state = solver.step(problem, state)
+                for watcher in watchers:
+                    watcher.handle(look(state))
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        outcome.append(result(state, status))
+    solution = outcome[0]
+    if raise_on_failure and solution.status not in _NO_FAILURE:
+        raise ConvergenceError(f"{solution.status} ({solution.message})", solution)
+    return solution
+
+
+def solve_many(
+    problems: Iterable[TransportProblem],
+    solver: GridSolver | None = None,
+    *,
+    raise_on_failure: bool = True,
+) -> list[Solution]:
+    """Solve problems of one dimension with one solver, one after the other.
+
+    Kernels are compiled once, and every problem uses the solver's grid shape.
+
+    Parameters
+    ----------
+    problems : iterable of TransportProblem
+        All of the same dimension.
+    solver : GridSolver, optional
+        As in `solve`.
+    raise_on_failure : bool
+        Whether the first problem that fails raises; otherwise every solution has its status.
+
+    Returns
+    -------
+    list of Solution
+        In the order of the problems.
+
+    Raises
+    ------
+    InputError
+        If the dimensions differ.
+    ConvergenceError
+        If a run failed.
+    """
+    problems = list(problems)
+    dims = [problem.dim for problem in problems]
+    if len(set(dims)) > 1:
+        raise InputError(
+            f"solve_many takes problems of one dimension, got dimensions {dims}; call it once for "
+            "each dimension"
+        )
+    return [solve(p, solver, progress=False, raise_on_failure=raise_on_failure) for p in problems]
+
+
+class _Clock:
+    """Wall and process time since it was made."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def wall(self) -> float:
+        return time.perf_counter() - self._wall
+
+    def cpu(self) -> float:
+        return time.process_time() - self._cpu
+
+
+def _watchers(
+    trackers: Sequence[Tracker],
+    checkpoint: str | Path | Checkpoint | None,
+    progress: bool | Progress | None,
+) -> list[Tracker]:
+    """Put the trackers, the checkpoint and the progress display in one list."""
+    watchers = list(trackers)
+    for watcher in watchers:
+        if not isinstance(watcher, Tracker):
+            raise InputError(f"a tracker has the methods start, handle and finish; got {watcher!r}")
+    if checkpoint is not None:
+        watchers.append(
+            checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        )
+    if isinstance(progress, Progress):
+        watchers.append(progress)
+    elif progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
+        watchers.append(Progress())
+    return watchers
+
+
+def _provenance(problem: TransportProblem, solver: Any, clock: _Clock) -> Any:
+    """Return a function that completes a solver's own provenance with what the driver knows."""
+    text = problem_text(problem)
+
+    def complete(own: Provenance) -> Provenance:
+        return dataclasses.replace(
+            own,
+            problem_toml=text,
+            solver=repr(solver),
+            backend=own.backend or str(getattr(solver, "backend", "")),
+            wall_time=clock.wall(),
+            cpu_time=clock.cpu(),
+            started=clock.started,
+            host=platform.node(),
+            platform=platform.platform(),
+            versions=_versions(),
+            command=tuple(sys.argv),
+        )
+
+    return complete
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Versions of this package, Python and the libraries behind the numbers."""
+    import parabolic_ma
+
+    found = {"parabolic_ma": parabolic_ma.__version__, "python": platform.python_version()}
+    for name in _RECORDED:
+        found[name] = metadata.version(name)
+    return found

@@ -1,0 +1,100 @@
+"""Names, units and meanings of everything in a solution file.
+
+Lengths are those of the boxes; potentials have the unit length squared; log densities are in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "CERTIFICATE",
+    "FIGURES",
+    "HISTORY",
+    "MAP_FIELDS",
+    "SCHEMA_VERSION",
+    "Quantity",
+    "coordinate",
+]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Unit and meaning of a stored number or array."""
+
+    units: str
+    long_name: str
+
+
+FIGURES = {
+    "log_evidence": Quantity("nat", "log integral of exp(-f) minus log integral of exp(-g)"),
+    "w2_squared": Quantity("length2", "squared Wasserstein-2 distance"),
+    "kl": Quantity("nat", "KL divergence of the model given the target"),
+    "kl_reverse": Quantity("nat", "KL divergence of the target given the model"),
+}
+
+# What is known on a grid of one side: the names of potential, map, log determinant of the map's
+# Jacobian, the side's own log density, and the other side's at the image; then the axes' letter.
+MAP_FIELDS = {
+    "reference": (
+        ("psi", Quantity("length2", "convex potential of the map, up to a constant")),
+        ("T", Quantity("length", "map from the reference to the target, gradient of psi")),
+        ("log_det", Quantity("nat", "log determinant of the Hessian of psi")),
+        ("log_density_reference", Quantity("nat", "log density of the reference")),
+        ("log_density_target_at_T", Quantity("nat", "log density of the target at T(y)")),
+    ),
+    "target": (
+        ("phi", Quantity("length2", "convex potential of the inverse map, up to a constant")),
+        ("S", Quantity("length", "map from the target to the reference, gradient of phi")),
+        ("log_det_S", Quantity("nat", "log determinant of the Hessian of phi")),
+        ("log_density_target", Quantity("nat", "log density of the target")),
+        ("log_density_reference_at_S", Quantity("nat", "log density of the reference at S(x)")),
+    ),
+}
+
+CERTIFICATE = {
+    "residual": Quantity("nat", "root mean square residual under the grid side's measure"),
+    "residual_max": Quantity("nat", "largest residual on all but 1e-6 of the mass"),
+    "rounding_floor": Quantity("nat", "what rounding alone makes of the residual"),
+    "min_eigenvalue": Quantity("1", "smallest eigenvalue of the Hessian where there is mass"),
+    "max_eigenvalue": Quantity("1", "largest eigenvalue of the Hessian where there is mass"),
+    "extension_mass": Quantity("1", "mass of cells on which the log extension is active"),
+    "extension_cells": Quantity("1", "number of cells on which the log extension is active"),
+    "floored_mass": Quantity("1", "mass that a floor under a density added"),
+    "truncated_mass": Quantity("1", "mass of the two measures outside their boxes"),
+    "solver_constant": Quantity("nat", "log evidence as the map's mass balance gives it"),
+    "mass_error": Quantity("nat", "solver constant minus the log evidence by quadrature"),
+    "log_evidence_lower": Quantity("nat", "lower bound of the log evidence"),
+    "log_evidence_upper": Quantity("nat", "upper bound of the log evidence"),
+    "duality_gap": Quantity("length2", "primal minus dual value, conjugate by maximisation"),
+    "observed_order": Quantity("1", "order at which the maps of three grids approach each other"),
+    "map_error": Quantity("length", "estimated L2 distance to the true map"),
+    "log_evidence_error": Quantity("nat", "estimated error of the log evidence"),
+    "w2_error": Quantity("length2", "estimated error of the squared Wasserstein-2 distance"),
+}
+
+HISTORY = {
+    "step": Quantity("1", "step of the solver"),
+    "t": Quantity("1", "time of the equation"),
+    "level": Quantity("1", "grid of this step"),
+    "step_size": Quantity("1", "time step"),
+    "residual": CERTIFICATE["residual"],
+    "residual_max": CERTIFICATE["residual_max"],
+    "kl": FIGURES["kl"],
+    "kl_reverse": FIGURES["kl_reverse"],
+    "mass_error": CERTIFICATE["mass_error"],
+    "log_evidence_lower": CERTIFICATE["log_evidence_lower"],
+    "log_evidence_upper": CERTIFICATE["log_evidence_upper"],
+    "min_eigenvalue": CERTIFICATE["min_eigenvalue"],
+    "max_eigenvalue": CERTIFICATE["max_eigenvalue"],
+    "bregman_difference": Quantity("nat", "Bregman divergence between successive iterates"),
+    "seconds": Quantity("s", "wall time since the start"),
+}
+
+
+def coordinate(side: str, axis: int) -> tuple[str, Quantity]:
+    """Return name and meaning of a coordinate: y on the reference side, x on the target's."""
+    letter = "y" if side == "reference" else "x"
+    return f"{letter}{axis + 1}", Quantity("length", f"cell centres on the {side} side")

@@ -1,0 +1,566 @@
+"""Problems and solvers as TOML.
+
+A problem is two tables, ``[reference]`` and ``[target]``; ``kind`` says which measure a table is:
+
+===================  =============================================================================
+kind                 keys
+===================  =============================================================================
+``gaussian``         ``mean``, ``cov`` (variance, variances or matrix); or ``fitted = true``: mean
+                     and covariance of the other measure
+``gaussian_mixture`` ``means``, ``covs`` (variances or matrices), ``weights``
+``uniform``          ``box = [[lower, upper], ...]``
+``grid_density``     one of ``values`` (nested lists), ``path`` (npy; npz or h5 with ``key``) and
+                     ``image`` (a picture, or an array of its rows), with ``box`` and ``floor``
+``samples``          one of ``points`` (nested lists) and ``path`` (csv, npy, npz, h5) with
+                     ``columns`` and ``key``; ``weights``, ``bandwidth``
+``potential``        ``function = "module:name"``, ``gradient``, ``dim``, ``box``, ``normalized``,
+                     ``framework``, ``log_concave``; runs code, so only where that is allowed
+``tabulated``        ``box``, ``normalized`` and values kept beside the text in a solution file
+===================  =============================================================================
+
+Paths are relative to the TOML file. In a solution file arrays are kept beside the text, in
+``/problem``, and ``stored`` names them, so the file stands alone. A Python function cannot be
+stored: its values are tabulated instead, and reading the file back gives the measure with the
+tabulated potential (kind ``tabulated``). Reading a file never runs code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from parabolic_ma.grid import Box
+from parabolic_ma.io.pointfiles import read_points
+from parabolic_ma.io.tabulated import TabulatedPotential, tabulate
+from parabolic_ma.io.tomltext import convert, dump, parse, place
+from parabolic_ma.measures import (
+    Gaussian,
+    GaussianMixture,
+    GridDensity,
+    Potential,
+    Samples,
+    Uniform,
+)
+from parabolic_ma.problem import TransportProblem
+from parabolic_ma.solvers.grid_solver import GridSolver
+from parabolic_ma.status import InputError, MissingExtraError
+from parabolic_ma.typing import Array
+
+__all__ = [
+    "GridSolverTable",
+    "MeasureTable",
+    "ProblemTable",
+    "build_problem",
+    "build_solver",
+    "problem_from_toml",
+    "problem_text",
+    "problem_to_toml",
+    "solver_from_toml",
+    "solver_to_toml",
+]
+
+Numbers: TypeAlias = float | list[float | list[float]]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Pairs: TypeAlias = list[tuple[float, float]]
+
+
+class _Table(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
+):
+    """A TOML table whose ``kind`` says what it is."""
+
+
+class GaussianTable(_Table, frozen=True, tag="gaussian"):
+    """A normal distribution."""
+
+    mean: Numbers | None = None
+    cov: Numbers | None = None
+    fitted: bool = False
+
+
+class GaussianMixtureTable(_Table, frozen=True, tag="gaussian_mixture"):
+    """A mixture of normal distributions; ``covs`` are variances or matrices."""
+
+    means: list[float | list[float]]
+    covs: float | list[float | list[float | list[float]]]
+    weights: list[float] | None = None
+
+
+class UniformTable(_Table, frozen=True, tag="uniform"):
+    """The uniform distribution on a box."""
+
+    box: Pairs
+
+
+class GridDensityTable(_Table, frozen=True, tag="grid_density"):
+    """A density at cell centres, from numbers, a file or a picture."""
+
+    values: list[float | list[float]] | None = None
+    path: str | None = None
+    key: str | None = None
+    image: str | None = None
+    stored: str | None = None
+    box: Pairs | None = None
+    floor: float | UnsetType = UNSET
+
+
+class SamplesTable(_Table, frozen=True, tag="samples"):
+    """Data."""
+
+    points: list[float | list[float]] | None = None
+    path: str | None = None
+    columns: list[str | int] | None = None
+    key: str | None = None
+    stored: str | None = None
+    weights: list[float] | str | None = None
+    bandwidth: Numbers | None = None
+
+
+class PotentialTable(_Table, frozen=True, tag="potential"):
+    """A Python function, minus the log density."""
+
+    function: str
+    dim: int
+    gradient: str | None = None
+    normalized: bool = False
+    box: Pairs | None = None
+    framework: Literal["numpy", "torch"] = "numpy"
+    log_concave: bool | None = None
+
+
+class TabulatedTable(_Table, frozen=True, tag="tabulated"):
+    """What a potential becomes in a solution file."""
+
+    stored: str
+    stored_box: str
+    box: Pairs | None = None
+    normalized: bool = False
+    log_concave: bool | None = None
+    origin: str | None = None
+
+
+MeasureTable: TypeAlias = (
+    GaussianTable
+    | GaussianMixtureTable
+    | UniformTable
+    | GridDensityTable
+    | SamplesTable
+    | PotentialTable
+    | TabulatedTable
+)
+
+
+class ProblemTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The two measures."""
+
+    reference: MeasureTable
+    target: MeasureTable
+
+
+class GridSolverTable(_Table, frozen=True, tag="grid"):
+    """The settings of `GridSolver`; what is not set keeps the solver's default."""
+
+    shape: Count | Annotated[list[Count], msgspec.Meta(min_length=1)]
+    side: Literal["auto", "reference", "target"] | UnsetType = UNSET
+    boundary: Literal["auto", "box", "free", "periodic"] | UnsetType = UNSET
+    backend: str | UnsetType = UNSET
+    dtype: Literal["float64", "float32"] | UnsetType = UNSET
+    tol: float | Literal["discretisation"] | UnsetType = UNSET
+    tail_mass: float | UnsetType = UNSET
+    reference_box: Pairs | UnsetType = UNSET
+    target_box: Pairs | UnsetType = UNSET
+    richardson: bool | UnsetType = UNSET
+    inner: Literal["auto", "point", "cell"] | UnsetType = UNSET
+    max_steps: Count | UnsetType = UNSET
+
+
+@dataclasses.dataclass(frozen=True)
+class _Context:
+    """Where a table comes from and what it may use."""
+
+    source: str
+    folder: Path
+    allow_code: bool
+    arrays: Mapping[str, Array]
+
+    def stored(self, name: str) -> Array:
+        """Return an array kept beside the text."""
+        if name not in self.arrays:
+            raise InputError(
+                f"stored array {name!r} is not there: stored= only has a meaning inside a solution "
+                "file; use path= to name a file"
+            )
+        return self.arrays[name]
+
+    def path(self, name: str) -> Path:
+        """Return a path, relative to the folder of the TOML file."""
+        path = self.folder / Path(name).expanduser()
+        if not path.is_file():
+            raise InputError(f"path {name!r} names no file (looked for {path})")
+        return path
+
+
+def problem_from_toml(
+    text: str | Mapping[str, Any],
+    base_dir: str | Path | None = None,
+    allow_code: bool = False,
+    *,
+    arrays: Mapping[str, Array] | None = None,
+    source: str = "problem",
+) -> TransportProblem:
+    """Make a problem of its TOML.
+
+    Parameters
+    ----------
+    text : str or mapping
+        TOML, or what it parses to.
+    base_dir : str or Path, optional
+        Folder that paths are relative to; the current one if not given.
+    allow_code : bool
+        Whether a ``potential`` may import and call the Python function that it names.
+    arrays : mapping of str to ndarray, optional
+        Arrays kept beside the text, by the names in ``stored``.
+    source : str
+        What to call the text in errors.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or missing, a value cannot be used, or code is named and not allowed.
+        The message ends with the place, as ``$.target.covs``.
+    """
+    table = parse(text, source) if isinstance(text, str) else dict(text)
+    spec = convert(table, ProblemTable, source)
+    return build_problem(
+        spec, Path() if base_dir is None else Path(base_dir), allow_code, arrays or {}, source
+    )
+
+
+def build_problem(
+    spec: ProblemTable,
+    folder: Path,
+    allow_code: bool,
+    arrays: Mapping[str, Array],
+    source: str,
+) -> TransportProblem:
+    """Make the measures of checked tables; arguments as in `problem_from_toml`."""
+    context = _Context(source, folder, allow_code, arrays)
+    sides = {"reference": spec.reference, "target": spec.target}
+    fitted = [side for side, table in sides.items() if getattr(table, "fitted", False)]
+    if len(fitted) == 2:
+        raise InputError(
+            f"{source}: both measures are fitted to each other; give one of them - at `$`"
+        )
+    built: dict[str, Any] = {}
+    for side in sorted(sides, key=lambda name: name in fitted):
+        table = sides[side]
+        with place(source, f"$.{side}", table.__struct_fields__):
+            other = built.get("target" if side == "reference" else "reference")
+            built[side] = _measure(table, context, other)
+    with place(source, "$"):
+        return TransportProblem(reference=built["reference"], target=built["target"])
+
+
+def _measure(table: MeasureTable, context: _Context, other: Any) -> Any:
+    """Make the measure of one table; ``other`` is the other side's, for a fit."""
+    match table:
+        case GaussianTable():
+            return _gaussian(table, other)
+        case GaussianMixtureTable():
+            return GaussianMixture(table.means, table.covs, table.weights)
+        case UniformTable():
+            return Uniform(table.box)
+        case GridDensityTable():
+            return _grid_density(table, context)
+        case SamplesTable():
+            return _samples(table, context)
+        case PotentialTable():
+            return _potential(table, context)
+        case TabulatedTable():
+            function = TabulatedPotential(
+                context.stored(table.stored), Box.of(context.stored(table.stored_box).tolist())
+            )
+            return Potential(
+                function,
+                function.box.dim,
+                gradient=function.gradient,
+                normalized=table.normalized,
+                box=table.box,
+                log_concave=table.log_concave,
+            )
+
+
+def _gaussian(table: GaussianTable, other: Any) -> Gaussian:
+    if table.fitted:
+        if table.mean is not None or table.cov is not None:
+            raise InputError("fitted = true takes mean and cov from the other measure; drop them")
+        return Gaussian.fitted(other)
+    if table.mean is None or table.cov is None:
+        raise InputError("a gaussian needs mean and cov, or fitted = true")
+    return Gaussian(table.mean, table.cov)
+
+
+def _exactly_one(table: _Table, names: tuple[str, ...]) -> str:
+    given = [name for name in names if getattr(table, name) is not None]
+    if len(given) != 1:
+        raise InputError(
+            f"give exactly one of {', '.join(names)}; got {', '.join(given) or 'none'}"
+        )
+    return given[0]
+
+
+def _grid_density(table: GridDensityTable, context: _Context) -> GridDensity:
+    origin = _exactly_one(table, ("values", "path", "image", "stored"))
+    settings: dict[str, Any] = {} if table.floor is UNSET else {"floor": table.floor}
+    if origin == "image":
+        if table.box is not None:
+            settings["box"] = table.box
+        return GridDensity.from_image(
+            _picture(context.path(str(table.image)), table.key), **settings
+        )
+    if table.box is None:
+        raise InputError("a grid_density needs box = [[lower, upper], ...], one pair per axis")
+    if origin == "values":
+        values = np.asarray(table.values, dtype=float)
+    elif origin == "stored":
+        values = context.stored(str(table.stored))
+    else:
+        values = _array(context.path(str(table.path)), table.key)
+    return GridDensity(values, table.box, **settings)
+
+
+def _picture(path: Path, key: str | None) -> Array:
+    """Read a picture as grey values, rows from the top; from npy, npz or h5 too."""
+    if path.suffix.lower() in {".npy", ".npz", ".h5", ".hdf5"}:
+        return _array(path, key)
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingExtraError("Reading a picture", "plot") from None
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("F"), dtype=float)
+    except OSError as error:
+        raise InputError(f"image {path} cannot be read: {error}") from None
+
+
+def _array(path: Path, key: str | None) -> Array:
+    """Read an array of any dimension from npy, npz or h5."""
+    if path.suffix.lower() in {".npy", ".npz"}:
+        try:
+            loaded = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"path {path} cannot be read: {error}") from None
+        if path.suffix.lower() == ".npy":
+            return np.asarray(loaded)
+        with loaded:
+            names = list(loaded.files)
+            if key is None and len(names) != 1:
+                raise InputError(f"key is needed: {path} holds {', '.join(names)}")
+            name = names[0] if key is None else key
+            if name not in names:
+                raise InputError(f"key {key!r} is not in {path}, which holds {', '.join(names)}")
+            return np.asarray(loaded[name])
+    if path.suffix.lower() in {".h5", ".hdf5"}:
+        values = read_points(path, key=key)
+        return values[:, 0] if values.shape[1] == 1 else values
+    raise InputError(f"path {path} must end in .npy, .npz, .h5 or .hdf5")
+
+
+def _samples(table: SamplesTable, context: _Context) -> Samples:
+    origin = _exactly_one(table, ("points", "path", "stored"))
+    weights: Any = table.weights
+    if origin == "points":
+        points = np.asarray(table.points, dtype=float)
+    elif origin == "stored":
+        points = context.stored(str(table.stored))
+        weights = context.stored(weights) if isinstance(weights, str) else weights
+    else:
+        path = context.path(str(table.path))
+        points = read_points(path, table.columns, table.key)
+        if isinstance(weights, str):
+            weights = read_points(path, [weights])[:, 0]
+    if isinstance(weights, str):
+        raise InputError("weights names a column of the file in path; here give the numbers")
+    bandwidth: Any = table.bandwidth
+    return Samples(
+        points, weights, np.asarray(bandwidth) if isinstance(bandwidth, list) else bandwidth
+    )
+
+
+def _potential(table: PotentialTable, context: _Context) -> Potential:
+    if not context.allow_code:
+        raise InputError(
+            f"function {table.function!r} is Python code that would be run; allow it with "
+            "--allow-code (allow_code=True) if you trust the file"
+        )
+    function = _function(table.function, "function", context.folder)
+    gradient = None
+    if table.gradient is not None:
+        gradient = _function(table.gradient, "gradient", context.folder)
+    return Potential(
+        function,
+        table.dim,
+        gradient=gradient,
+        normalized=table.normalized,
+        box=table.box,
+        framework=table.framework,
+        log_concave=table.log_concave,
+    )
+
+
+def _function(name: str, field: str, folder: Path) -> Callable[[Array], Array]:
+    """Import ``module:name``; modules beside the TOML file are found too."""
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise InputError(f'{field} must be "module:name", got {name!r}')
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{field} {name!r} cannot be imported: {error}") from error
+    finally:
+        sys.path.remove(str(folder.resolve()))
+    if not callable(found):
+        raise InputError(f"{field} {name!r} is not a function, it is a {type(found).__name__}")
+    result: Callable[[Array], Array] = found
+    return result
+
+
+def problem_to_toml(problem: TransportProblem) -> tuple[str, dict[str, Array]]:
+    """Write a problem as TOML and the arrays that it refers to.
+
+    Parameters
+    ----------
+    problem : TransportProblem
+        Any problem. A measure whose potential is a Python function is tabulated: on its box, or
+        on the support of all but 1e-12 of its mass, 256 cells a side (4096 in 1D).
+
+    Returns
+    -------
+    text : str
+        The TOML; `problem_from_toml` makes the problem again, given the arrays.
+    arrays : dict of str to ndarray
+        By the names in ``stored``, such as ``"target/points"``.
+    """
+    arrays: dict[str, Array] = {}
+    for side, measure in _sides(problem).items():
+        match measure:
+            case GridDensity():
+                arrays[f"{side}/values"] = np.asarray(measure.values)
+            case Samples():
+                arrays[f"{side}/points"] = np.asarray(measure.points)
+                if not _equal(measure.weights):
+                    arrays[f"{side}/weights"] = np.asarray(measure.weights)
+            case Gaussian() | GaussianMixture() | Uniform():
+                pass
+            case _:
+                function = getattr(measure, "function", None)
+                if not isinstance(function, TabulatedPotential):
+                    function = tabulate(measure, getattr(measure, "box", None))
+                arrays[f"{side}/potential"] = function.values
+                arrays[f"{side}/potential_box"] = np.array(list(function.box))
+    text = problem_text(problem)
+    return text, arrays
+
+
+def problem_text(problem: TransportProblem) -> str:
+    """Write a problem as TOML without making its arrays; see `problem_to_toml`."""
+    return dump({side: _table(side, measure) for side, measure in _sides(problem).items()})
+
+
+def _sides(problem: TransportProblem) -> dict[str, Any]:
+    return {"reference": problem.reference, "target": problem.target}
+
+
+def _table(side: str, measure: Any) -> dict[str, Any]:
+    """Describe one measure."""
+    match measure:
+        case Gaussian():
+            return {"kind": "gaussian", "mean": measure.mean, "cov": measure.cov}
+        case GaussianMixture():
+            return {
+                "kind": "gaussian_mixture",
+                "means": measure.means,
+                "covs": measure.covs,
+                "weights": measure.weights,
+            }
+        case Uniform():
+            return {"kind": "uniform", "box": list(measure.box)}
+        case GridDensity():
+            return {
+                "kind": "grid_density",
+                "stored": f"{side}/values",
+                "box": list(measure.box),
+                "floor": measure.floor,
+            }
+        case Samples():
+            return {
+                "kind": "samples",
+                "stored": f"{side}/points",
+                "weights": None if _equal(measure.weights) else f"{side}/weights",
+                "bandwidth": measure.bandwidth,
+            }
+    box = getattr(measure, "box", None)
+    return {
+        "kind": "tabulated",
+        "stored": f"{side}/potential",
+        "stored_box": f"{side}/potential_box",
+        "box": None if box is None else list(box),
+        "normalized": bool(measure.normalized),
+        "log_concave": measure.log_concave,
+        "origin": _origin(measure),
+    }
+
+
+def _equal(weights: Array) -> bool:
+    """Tell whether weights are all the same, which is the default."""
+    return bool(np.all(weights == weights[0]))
+
+
+def _origin(measure: Any) -> str:
+    """Name what the table was made of, for the reader of the file."""
+    function = getattr(measure, "function", measure)
+    function = function if hasattr(function, "__qualname__") else type(function)
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def build_solver(table: GridSolverTable, source: str) -> GridSolver:
+    """Make the solver of a checked table."""
+    settings = {
+        name: value
+        for name in table.__struct_fields__
+        if (value := getattr(table, name)) is not UNSET
+    }
+    shape = settings["shape"]
+    settings["shape"] = tuple(shape) if isinstance(shape, list) else shape
+    with place(source, "$.solver", table.__struct_fields__):
+        return GridSolver(**settings)
+
+
+def solver_to_toml(solver: GridSolver) -> str:
+    """Write a solver's settings as the ``[solver]`` table."""
+    settings: dict[str, Any] = {"kind": "grid"}
+    for field in dataclasses.fields(solver):
+        value = getattr(solver, field.name)
+        settings[field.name] = list(value) if isinstance(value, Box) else value
+    return dump({"solver": settings})
+
+
+class _SolverDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text that holds nothing but the ``[solver]`` table."""
+
+    solver: GridSolverTable
+
+
+def solver_from_toml(text: str, source: str = "solver") -> GridSolver:
+    """Make the solver that `solver_to_toml` wrote."""
+    return build_solver(convert(parse(text, source), _SolverDocument, source).solver, source)

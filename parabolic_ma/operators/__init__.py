@@ -1,0 +1,1 @@
+"""The equation on a grid: residuals, transfers between grids, conjugates and maps."""

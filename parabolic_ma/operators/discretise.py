@@ -1,0 +1,197 @@
+"""From a transport problem to arrays: which side, which boxes, which boundary, which grids."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.grid import Box, Grid
+from parabolic_ma.measures import Measure
+from parabolic_ma.operators.inner import InnerDensity, inner_density
+from parabolic_ma.operators.transfer import level_shapes, overlap_weights
+from parabolic_ma.problem import TransportProblem
+from parabolic_ma.status import InputError
+from parabolic_ma.typing import Array
+
+__all__ = ["Discretisation", "choose_side", "discretise", "log_sources"]
+
+_COARSEST = 32  # cells on the shorter side of the first grid of the nested iteration
+_LARGEST_CUT = 1e-4  # mass that a box given by the user may cut off
+_BOUNDARIES = ("auto", "box", "periodic", "free")
+
+
+@dataclass(frozen=True, eq=False)
+class Discretisation:
+    """Everything about a problem that the iteration needs, on one side's grid."""
+
+    side: str
+    boundary: str
+    grid: Grid
+    log_source: Array
+    """Log density of the grid side's measure at the cell centres, normalised on the grid."""
+    log_source_normalizer: float
+    """Log of the integral of ``e^{-potential}`` over the box, by the midpoint rule."""
+    inner: InnerDensity
+    matrix: Array
+    """Of the quadratic part, shape ``(d, d)``."""
+    center: Array
+    image: Array
+    truncated_mass: float
+    """Mass outside the boxes."""
+
+
+def choose_side(problem: TransportProblem) -> str:
+    """Return the side for the grid: opposite the one log-concave measure, else the reference.
+
+    Heavy-tailed targets get the grid on the reference side, where the map is smooth.
+    """
+    reference, target = problem.reference.log_concave, problem.target.log_concave
+    if bool(reference) != bool(target):
+        if target:
+            return "reference"
+        return "reference" if _heavy_tailed(problem.target) else "target"
+    return "reference"
+
+
+def _heavy_tailed(measure: Measure) -> bool:
+    if measure.bounded:
+        return False
+    wide, bulk = measure.support(1e-9), measure.support(0.1)
+    return any(w > 20.0 * b for w, b in zip(wide.widths, bulk.widths, strict=True))
+
+
+def discretise(
+    problem: TransportProblem,
+    shape: tuple[int, ...],
+    side: str,
+    boundary: str,
+    tail_mass: float,
+    reference_box: Box | None,
+    target_box: Box | None,
+) -> Discretisation:
+    """Lay the grid and evaluate the grid side's measure on it, once.
+
+    Raises
+    ------
+    InputError
+        For boxes that cut off mass, potentials that are not finite, or settings that do not fit.
+    """
+    if side == "auto":
+        side = choose_side(problem)
+    on_reference = side == "reference"
+    source, inner = problem.reference, problem.target
+    source_box, inner_box = reference_box, target_box
+    if not on_reference:
+        source, inner, source_box, inner_box = inner, source, inner_box, source_box
+    if boundary == "auto":
+        boundary = "box" if inner.bounded or inner_box is not None else "free"
+    names = ("reference", "target") if on_reference else ("target", "reference")
+    box, cut = _box(source, source_box, tail_mass, names[0])
+    image_box, image_cut = _box(inner, inner_box, tail_mass, names[1])
+    grid = Grid(box, shape)
+    log_source, log_normalizer = _evaluate(source, grid, names[0])
+    density = inner_density(inner, image_box, shape)
+    if boundary == "free":
+        matrix, center, image = _moment_matched(grid, log_source, inner)
+    else:
+        ratios = [b / a for a, b in zip(box.widths, density.box.widths, strict=True)]
+        if boundary == "box" and inner_box is not None:
+            ratios = [b / a for a, b in zip(box.widths, image_box.widths, strict=True)]
+        target_center = image_box.center
+        matrix, center, image = np.diag(ratios), np.array(box.center), np.array(target_center)
+    return Discretisation(
+        side, boundary, grid, log_source, log_normalizer, density, matrix, center, image,
+        cut + (image_cut if boundary != "free" else 0.0),
+    )  # fmt: skip
+
+
+def _box(
+    measure: Measure, given: Box | None, tail_mass: float, name: str
+) -> tuple[Box, float]:
+    """Return the box of a measure and the mass outside it."""
+    automatic = measure.support(tail_mass)
+    if given is None:
+        return automatic, 0.0 if measure.bounded else tail_mass
+    if given.dim != measure.dim:
+        raise InputError(
+            f"{name}_box has {given.dim} axes and the {name} has {measure.dim}; give one "
+            "(lower, upper) pair per axis"
+        )
+    cut = _mass_outside(measure, given, automatic)
+    if cut > _LARGEST_CUT:
+        raise InputError(
+            f"{name}_box={list(given)} cuts off about {cut:.2g} of the {name}'s mass; at most "
+            f"{_LARGEST_CUT:g} is allowed. All but {tail_mass:g} of it lies in {list(automatic)}: "
+            "give a larger box, or none"
+        )
+    return given, cut
+
+
+def _mass_outside(measure: Measure, box: Box, wide: Box) -> float:
+    """Share of the mass outside ``box``, by the midpoint rule on a grid over both boxes."""
+    union = box.union(wide)
+    cells = {1: 4096, 2: 384, 3: 64}[measure.dim]
+    grid = Grid(union, (cells,) * measure.dim)
+    points = grid.points()
+    log_density = -measure.potential(points)
+    weight = np.exp(log_density - np.max(log_density))
+    return float(weight[~box.contains(points)].sum() / weight.sum())
+
+
+def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
+    """Log density on the grid, normalised there, and the log of its integral before that."""
+    log_values = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
+    bad = ~np.isfinite(log_values)
+    if bad.any():
+        where = grid.points()[np.argmax(bad.ravel())]
+        raise InputError(
+            f"the {name}'s density is zero or not finite at {where.tolist()}, inside its box "
+            f"{list(grid.box)}; give {name}_box= inside its support, or a positive density"
+        )
+    top = float(log_values.max())
+    log_normalizer = top + math.log(float(np.exp(log_values - top).sum()) * grid.cell_volume)
+    return log_values - log_normalizer, log_normalizer
+
+
+def _moment_matched(
+    grid: Grid, log_source: Array, inner: Measure
+) -> tuple[Array, Array, Array]:
+    """Return the affine map between the Gaussians with the two measures' moments."""
+    weights = np.exp(log_source) * grid.cell_volume
+    axes = grid.axes()
+    marginals = [weights.sum(axis=tuple(j for j in range(grid.dim) if j != k)) for k in range(grid.dim)]
+    mean = np.array([a @ m for a, m in zip(axes, marginals, strict=True)])
+    cov = np.diag(
+        [((a - c) ** 2) @ m for a, c, m in zip(axes, mean, marginals, strict=True)]
+    )
+    for i in range(grid.dim):
+        for j in range(i + 1, grid.dim):
+            plane = weights.sum(axis=tuple(k for k in range(grid.dim) if k not in (i, j)))
+            cov[i, j] = cov[j, i] = (axes[i] - mean[i]) @ plane @ (axes[j] - mean[j])
+    inner_mean, inner_cov = inner.moments()
+    root = _matrix_power(cov, 0.5)
+    inverse_root = _matrix_power(cov, -0.5)
+    matrix = inverse_root @ _matrix_power(root @ inner_cov @ root, 0.5) @ inverse_root
+    return 0.5 * (matrix + matrix.T), mean, np.asarray(inner_mean, dtype=float)
+
+
+def _matrix_power(matrix: Array, power: float) -> Array:
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * values**power) @ vectors.T
+
+
+def log_sources(kernels: Any, log_source: Array) -> list[Array]:
+    """Average a normalised log density to every grid of the nested iteration, coarsest first."""
+    levels = [log_source]
+    for shape in reversed(level_shapes(log_source.shape, _COARSEST)[:-1]):
+        coarse = np.empty(shape)
+        weights = [
+            w for f, c in zip(levels[0].shape, shape, strict=True) for w in overlap_weights(f, c)
+        ]
+        average = kernels.average_log_1d if len(shape) == 1 else kernels.average_log
+        average(levels[0], coarse, *weights)
+        levels.insert(0, coarse)
+    return levels

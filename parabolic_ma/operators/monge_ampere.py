@@ -1,0 +1,58 @@
+r"""The discrete Monge-Ampere operator in its log form, for judging results.
+
+.. math:: F(\psi) = \log m(\nabla\psi) + \log\det\nabla^2\psi - \log\nu
+
+with the grid side's density :math:`\nu` and the other side's :math:`m`; at a solution it is a
+constant, the log evidence. Centred second-order differences: three points in one dimension, nine
+in two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.grid import Grid
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.typing import Array
+
+__all__ = ["EXTENSION", "OperatorFields", "evaluate"]
+
+EXTENSION = 1e-6
+"""Eigenvalue below which the logarithm is extended linearly."""
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorFields:
+    """What the operator is made of, at every cell centre of a grid."""
+
+    gradient: Array
+    """Shape ``(*shape, d)``."""
+    low: Array
+    """Smallest eigenvalue of the Hessian."""
+    high: Array
+    """Largest eigenvalue of the Hessian."""
+    log_det: Array
+    """With the extended logarithm."""
+    log_inner: Array
+    """Log density of the inner measure at the gradient, up to its normaliser."""
+
+
+def evaluate(kernels: Any, problem: Discretisation, grid: Grid, u: Array) -> OperatorFields:
+    """Evaluate the parts of the operator for a padded correction ``u`` on a grid."""
+    shape, inner = grid.shape, problem.inner
+    a = problem.matrix[np.triu_indices(grid.dim)]
+    quadratic = np.array([*a, *problem.center, *problem.image])
+    gradient = np.empty((*shape, grid.dim))
+    low, log_det, log_inner = (np.empty(shape) for _ in range(3))
+    common = (inner.kind, inner.params, inner.table, EXTENSION)
+    if grid.dim == 1:
+        kernels.fields_1d(
+            u, grid.axis(0), quadratic, *common, gradient[:, 0], low, log_det, log_inner
+        )
+        return OperatorFields(gradient, low, low, log_det, log_inner)
+    high = np.empty(shape)
+    kernels.fields(u, *grid.axes(), quadratic, *common, gradient, low, high, log_det, log_inner)
+    return OperatorFields(gradient, low, high, log_det, log_inner)

@@ -1,0 +1,1 @@
+"""Pictures of results (extra ``plot``); the only place that imports matplotlib."""

@@ -1,0 +1,1 @@
+"""Methods: how a transport problem is solved."""

@@ -1,0 +1,219 @@
+"""What can be said of a grid solution without knowing the true map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.grid import Grid
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.operators.legendre import polished_conjugate
+from parabolic_ma.operators.monge_ampere import EXTENSION, OperatorFields
+from parabolic_ma.solution import Certificate, GridPotential
+from parabolic_ma.typing import Array
+
+__all__ = ["Convergence", "Judgement", "duality_gap", "judge"]
+
+_TAIL = 1e-6  # mass left out where a largest or smallest value is reported
+_CONJUGATE_CELLS = {1: 4096, 2: 512}  # most cells an axis for the conjugate's quadrature
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What the nested iteration knows about its own errors."""
+
+    algebraic: float
+    """Estimated L2 distance of the map to the solved discrete problem."""
+    changes: tuple[float, ...]
+    """L2 distances of the maps on successive grids, coarsest first."""
+    coarse_w2: float
+    """``w2_squared`` on the grid before the last."""
+    coarse_constant: float
+    """Log constant on the grid before the last."""
+    rounding: float = 0.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Figures of a solution and its certificate."""
+
+    log_evidence: float
+    w2_squared: float
+    kl: float
+    kl_reverse: float
+    certificate: Certificate
+
+
+def judge(
+    problem: Discretisation,
+    parts: OperatorFields,
+    u: Array,
+    potential: GridPotential,
+    convergence: Convergence,
+    floored_mass: float,
+) -> Judgement:
+    """Measure a solution on its grid.
+
+    Parameters
+    ----------
+    problem : Discretisation
+    parts : OperatorFields
+        The operator at the solution.
+    u : ndarray
+        The correction at the cell centres, without ghosts.
+    potential : GridPotential
+    convergence : Convergence
+    floored_mass : float
+    """
+    grid, source = problem.grid, problem.log_source
+    weight = np.exp(source) * grid.cell_volume
+    excess = parts.log_inner + parts.log_det - source
+    balanced = np.exp(parts.log_inner + parts.log_det) * grid.cell_volume
+    constant = math.log(balanced.sum())
+    mean = float(np.vdot(weight, excess))
+    residual = float(np.sqrt(max(np.vdot(weight, (excess - mean) ** 2), 0.0)))
+    bulk = source >= _tail_level(source, weight)
+    under_inner = float(np.vdot(balanced, excess)) / math.exp(constant)
+    extended = parts.low <= EXTENSION
+
+    on_reference = problem.side == "reference"
+    quadrature = problem.log_source_normalizer - problem.inner.log_normalizer
+    if on_reference:
+        solver_constant = constant - problem.log_source_normalizer
+        log_evidence, by_quadrature = solver_constant, -quadrature
+        kl, kl_reverse = constant - mean, under_inner - constant
+        lower, upper = (v - problem.log_source_normalizer for v in (mean, under_inner))
+    else:
+        solver_constant = problem.log_source_normalizer - constant
+        log_evidence = by_quadrature = quadrature
+        kl, kl_reverse = under_inner - constant, constant - mean
+        lower, upper = (problem.log_source_normalizer - v for v in (under_inner, mean))
+    mass_error = solver_constant - by_quadrature
+
+    w2 = squared_distance(grid, parts.gradient, weight)
+    change = convergence.changes[-1] if convergence.changes else math.nan
+    discretisation = change / 3.0
+    order = math.nan
+    reasons: dict[str, str] = {}
+    known = [c for c in convergence.changes if math.isfinite(c) and c > 0.0]
+    if len(known) >= 2:
+        order = math.log2(known[-2] / known[-1])
+    else:
+        reasons["observed_order"] = "needs three nested grids: use a finer one"
+    map_error = math.hypot(discretisation, convergence.algebraic) + math.sqrt(
+        problem.truncated_mass
+    ) * max(grid.box.widths) * 1e-2
+    if not math.isfinite(discretisation):
+        reasons["map_error"] = reasons["w2_error"] = "needs two nested grids: use a finer one"
+    if on_reference:
+        evidence_error = abs(constant - convergence.coarse_constant) / 3.0 + problem.truncated_mass
+    else:
+        evidence_error = _quadrature_error(weight) + problem.truncated_mass
+    w2_error = (
+        abs(w2 - convergence.coarse_w2) / 3.0
+        + 2.0 * math.sqrt(w2) * convergence.algebraic
+        + problem.truncated_mass * sum(w * w for w in grid.box.widths)
+    )
+    certificate = Certificate(
+        residual=residual,
+        residual_max=float(np.abs(excess - mean)[bulk].max()),
+        rounding_floor=_rounding_floor(grid, u, parts.low, weight),
+        min_eigenvalue=float(parts.low[bulk].min()),
+        max_eigenvalue=float(parts.high[bulk].max()),
+        extension_mass=float(weight[extended].sum()),
+        extension_cells=int(np.count_nonzero(extended)),
+        floored_mass=floored_mass,
+        truncated_mass=problem.truncated_mass,
+        solver_constant=solver_constant,
+        mass_error=mass_error,
+        log_evidence_lower=lower,
+        log_evidence_upper=upper,
+        duality_gap=duality_gap(problem, potential, parts.gradient),
+        observed_order=order,
+        map_error=map_error,
+        log_evidence_error=evidence_error,
+        w2_error=w2_error,
+        reasons=reasons,
+    )
+    return Judgement(log_evidence, w2, kl, kl_reverse, certificate)
+
+
+def squared_distance(grid: Grid, gradient: Array, weight: Array) -> float:
+    """``sum |T(y) - y|^2 nu(y)`` over the cells, without the half."""
+    total = 0.0
+    for k, axis in enumerate(grid.axes()):
+        along = axis.reshape([-1 if j == k else 1 for j in range(grid.dim)])
+        total += float(np.vdot(weight, (gradient[..., k] - along) ** 2))
+    return total
+
+
+def duality_gap(problem: Discretisation, potential: GridPotential, gradient: Array) -> float:
+    r"""Return :math:`\int\psi\,d\nu + \int\psi^*\,dm - \int\langle y, T(y)\rangle\,d\nu`.
+
+    The conjugate is a computed maximum at the cell centres of a grid on the inner measure's box,
+    so the gap sees a potential that is not the right one: it is the sub-optimality of ``psi`` in
+    the dual problem against the coupling ``(y, T(y))``.
+
+    Parameters
+    ----------
+    problem : Discretisation
+    potential : GridPotential
+        ``psi`` of the grid side.
+    gradient : ndarray, shape (*shape, d)
+        The map of the coupling at the cell centres.
+    """
+    grid = problem.grid
+    weight = np.exp(problem.log_source) * grid.cell_volume
+    most = _CONJUGATE_CELLS[grid.dim]
+    image = Grid(problem.inner.box, tuple(min(n, most) for n in grid.shape))
+    conjugate, _ = polished_conjugate(potential, image.axes())
+    log_inner = problem.inner.log_density(_kernels(), image.points()).reshape(image.shape)
+    inner = np.exp(log_inner - log_inner.max())
+    moment = sum(
+        float(np.vdot(weight, gradient[..., k] * axis.reshape([-1 if j == k else 1 for j in range(grid.dim)])))
+        for k, axis in enumerate(grid.axes())
+    )
+    return (
+        float(np.vdot(weight, potential.values()))
+        + float(np.vdot(inner, conjugate) / inner.sum())
+        - moment
+    )
+
+
+def _kernels() -> Any:
+    from parabolic_ma import backends
+
+    return backends.get("numba")
+
+
+def _tail_level(source: Array, weight: Array) -> float:
+    """Log density below which there is a mass of ``_TAIL``."""
+    masses, edges = np.histogram(source, bins=2000, weights=weight)
+    below = np.searchsorted(np.cumsum(masses), _TAIL)
+    return float(edges[min(below, len(edges) - 2)])
+
+
+def _rounding_floor(grid: Grid, u: Array, low: Array, weight: Array) -> float:
+    """Root mean square of the residual's rounding: that of u in the stencil over l_1."""
+    stencil = sum(4.0 / h**2 for h in grid.spacing)
+    error = np.finfo(float).eps * stencil * np.abs(u) / np.maximum(low, EXTENSION)
+    return float(np.sqrt(np.vdot(weight, error**2)))
+
+
+def _quadrature_error(weight: Array) -> float:
+    """Estimate the midpoint rule's relative error from the sub-lattices of twice the spacing.
+
+    The sums over the cells with even or odd index on an axis are midpoint rules of that axis with
+    twice the spacing; a third of their largest disagreement bounds a second-order error.
+    """
+    total = float(weight.sum())
+    worst = 0.0
+    for axis in range(weight.ndim):
+        lines = np.moveaxis(weight, axis, 0)
+        even = float(lines[: len(lines) // 2 * 2 : 2].sum())
+        odd = float(lines[1::2].sum())
+        worst = max(worst, abs(even - odd) / total)
+    return worst / 3.0

@@ -1,0 +1,322 @@
+"""`GridSolver`: the Brenier map on a grid, the ground truth of this package."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from parabolic_ma import backends
+from parabolic_ma.grid import Box, Grid
+from parabolic_ma.operators.discretise import Discretisation, discretise, log_sources
+from parabolic_ma.operators.grid_map import GridMap
+from parabolic_ma.operators.monge_ampere import evaluate
+from parabolic_ma.solution import GridFields, GridPotential, History, Provenance, Solution
+from parabolic_ma.solvers.certificate import Convergence, judge, squared_distance
+from parabolic_ma.solvers.iterate import GHOSTS, Iterate, interior, prolong
+from parabolic_ma.solvers.line_equation import LineEquation
+from parabolic_ma.solvers.nested import NestedState, Plan, advance, begin
+from parabolic_ma.solvers.point_equation import PointEquation
+from parabolic_ma.status import InputError, Status
+from parabolic_ma.typing import Array
+
+if TYPE_CHECKING:
+    from parabolic_ma.maps import TransportMap
+    from parabolic_ma.problem import TransportProblem
+
+__all__ = ["GridSolver"]
+
+_SIDES = ("auto", "reference", "target")
+_BOUNDARIES = ("auto", "box", "periodic", "free")
+_INNER = ("auto", "point", "cell")
+_BYTES_A_CELL = {1: 400, 2: 330}
+_EXTENSION_MASS = 1e-8  # mass on which the extended logarithm may be active
+
+
+@dataclass(frozen=True)
+class GridSolver:
+    """Solve the Monge-Ampere equation by a full multigrid Newton iteration on a uniform grid.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Cells on each axis, any numbers from 8 up. Cells more than twice as long as wide slow
+        the iteration down.
+    side : {"auto", "reference", "target"}
+        Where the grid and the unknown live. ``"auto"`` takes the side opposite a log-concave
+        measure: then the discrete problem has no spurious solutions.
+    boundary : {"auto", "box", "periodic", "free"}
+        ``"box"``: faces go to matching faces; ``"free"``: outflow, for measures on all of space;
+        ``"periodic"``: both measures live on a torus.
+    backend : {"numba", "numpy"}
+        Which kernels to use.
+    dtype : {"float64"}
+        Of the potential; corrections are computed in float32 and added in this precision.
+    tol : "discretisation" or float
+        ``"discretisation"`` stops when the estimated algebraic error of the map is a tenth of the
+        estimated discretisation error; a number is a weighted residual (nats) to polish to.
+    tail_mass : float
+        Mass that an automatic box may leave outside.
+    reference_box, target_box : Box or sequence of (lower, upper), optional
+        Boxes to use instead of the automatic ones.
+    richardson : bool
+        Extrapolate the potentials of the last two grids: fourth order where the map is smooth.
+    inner : {"auto", "point", "cell"}
+        Where the density of the other side is taken: at the image of a cell's centre, or
+        integrated over the image of the cell, which conserves mass. ``"auto"`` takes the cell when
+        neither measure is log-concave.
+    max_steps : int
+        Newton steps over all grids.
+
+    Raises
+    ------
+    InputError
+        For a setting that is not one of these.
+    """
+
+    shape: int | tuple[int, ...]
+    side: Literal["auto", "reference", "target"] = "auto"
+    boundary: Literal["auto", "box", "periodic", "free"] = "auto"
+    backend: str = "numba"
+    dtype: Literal["float64"] = "float64"
+    tol: Literal["discretisation"] | float = "discretisation"
+    tail_mass: float = 1e-12
+    reference_box: Box | Sequence[Sequence[float]] | None = None
+    target_box: Box | Sequence[Sequence[float]] | None = None
+    richardson: bool = False
+    inner: Literal["auto", "point", "cell"] = "auto"
+    max_steps: int = 200
+
+    def __post_init__(self) -> None:
+        given = (self.shape,) if isinstance(self.shape, (int, np.integer)) else self.shape
+        try:
+            shape = tuple(int(n) for n in given)
+        except (TypeError, ValueError):
+            shape = ()
+        if len(shape) not in (1, 2) or any(n < 8 for n in shape) or list(shape) != list(given):
+            raise InputError(
+                f"shape={self.shape!r} must be one or two whole numbers of cells, each at least 8"
+            )
+        object.__setattr__(self, "shape", shape)
+        for name, allowed in (
+            ("side", _SIDES), ("boundary", _BOUNDARIES), ("inner", _INNER), ("dtype", ("float64",))
+        ):  # fmt: skip
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} is not one of {', '.join(allowed)}"
+                )
+        if self.tol != "discretisation" and not (
+            isinstance(self.tol, (int, float)) and 0.0 < self.tol < 1.0
+        ):
+            raise InputError(
+                f'tol={self.tol!r} must be "discretisation" or a weighted residual between 0 and 1'
+            )
+        if not 0.0 < self.tail_mass <= 1e-4:
+            raise InputError(f"tail_mass={self.tail_mass!r} must lie in (0, 1e-4]; try 1e-12")
+        if self.max_steps < 1:
+            raise InputError(f"max_steps={self.max_steps!r} must be at least 1")
+        for name in ("reference_box", "target_box"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Box.of(getattr(self, name)))
+
+    def init(
+        self, problem: TransportProblem, initial: TransportMap | Solution | None = None
+    ) -> NestedState:
+        """Lay the grids, evaluate the measures on them and return the first state.
+
+        Parameters
+        ----------
+        problem : TransportProblem
+            Of the dimension of ``shape``.
+        initial : TransportMap or Solution, optional
+            Where to start on the last grid; without it, the affine map on the coarsest.
+
+        Raises
+        ------
+        InputError
+            If the problem does not fit the grid, or the grid does not fit into memory.
+        """
+        shape = self._shape
+        if len(shape) != problem.dim:
+            raise InputError(
+                f"shape={shape} has {len(shape)} axes and the problem dimension {problem.dim}; "
+                "give one number of cells per axis"
+            )
+        _check_memory(shape)
+        kernels = backends.get(self.backend)
+        discretised = discretise(
+            problem, shape, self.side, self.boundary, self.tail_mass,
+            self.reference_box, self.target_box,
+        )  # fmt: skip
+        plan = Plan(
+            problem=discretised,
+            sources=tuple(log_sources(kernels, discretised.log_source)),
+            equation=self._equation(problem, kernels, discretised),
+            kernels=kernels,
+            tolerance=None if self.tol == "discretisation" else float(self.tol),
+            max_steps=self.max_steps,
+            sharp=self.richardson,
+        )
+        start = None if initial is None else _start(kernels, discretised, initial)
+        return begin(plan, start)
+
+    def step(self, problem: TransportProblem, state: NestedState) -> NestedState:
+        """Make one Newton step."""
+        return advance(state)
+
+    def terminate(self, problem: TransportProblem, state: NestedState) -> Status | None:
+        """Tell how the run has ended, or None while it goes on."""
+        return state.status
+
+    def finish(self, problem: TransportProblem, state: NestedState, status: Status) -> Solution:
+        """Judge a state and make it a result; a grid not reached yet is prolonged to."""
+        plan = state.plan
+        kernels, discretised = plan.kernels, plan.problem
+        changes = state.changes if state.last_grid else (*state.changes, math.nan)
+        coarser = list(state.coarser)
+        iterate = state.iterate
+        if not state.last_grid:
+            coarser.append(iterate)
+            iterate = prolong(kernels, iterate, discretised.grid.shape, discretised.boundary)
+        if self.richardson and coarser and status is Status.CONVERGED:
+            iterate = _extrapolate(kernels, iterate, coarser[-1], discretised)
+        coarse_w2 = math.nan
+        if coarser:
+            u = coarser[-1].u
+            grid = Grid(discretised.grid.box, interior(u).shape)
+            weight = np.exp(plan.sources[len(coarser) - 1]) * grid.cell_volume
+            parts = evaluate(kernels, discretised, grid, u)
+            coarse_w2 = squared_distance(grid, parts.gradient, weight)
+        core = interior(iterate.u).copy()
+        potential = GridPotential(
+            discretised.grid, core, discretised.matrix, discretised.center, discretised.image,
+            discretised.boundary,
+        )  # fmt: skip
+        parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
+        judgement = judge(
+            discretised, parts, core, potential,
+            Convergence(
+                state.algebraic if state.steps else 0.0, changes, coarse_w2,
+                coarser[-1].log_c if coarser else math.nan,
+            ),
+            sum(getattr(m, "floored_mass", 0.0) for m in (problem.reference, problem.target)),
+        )  # fmt: skip
+        status, message = self._verdict(state, status, judgement.certificate)
+        return Solution(
+            problem=problem,
+            map=GridMap(potential, discretised.side),
+            side=discretised.side,
+            status=status,
+            message=message,
+            log_evidence=judgement.log_evidence,
+            w2_squared=judgement.w2_squared,
+            kl=judgement.kl,
+            kl_reverse=judgement.kl_reverse,
+            certificate=judgement.certificate,
+            history=History.from_rows(list(state.rows)),
+            provenance=Provenance(backend=self.backend, threads=1),
+            solver=self,
+            fields=GridFields(
+                potential, parts.gradient, parts.log_det, discretised.log_source,
+                parts.log_inner - discretised.inner.log_normalizer,
+            ),
+        )  # fmt: skip
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        assert isinstance(self.shape, tuple)
+        return self.shape
+
+    def _equation(self, problem: TransportProblem, kernels: Any, discretised: Discretisation) -> Any:
+        """Return what makes the equation of a grid from its log source."""
+        if problem.dim == 1:
+            return lambda source: LineEquation(kernels, discretised, source)
+        return lambda source: PointEquation(kernels, discretised, source)
+
+    def _verdict(
+        self, state: NestedState, status: Status, certificate: Any
+    ) -> tuple[Status, str]:
+        """Decide with the certificate at hand, and say in numbers what happened."""
+        grid = "x".join(map(str, state.equation.shape))
+        steps = f"{len(state.rows)} Newton steps, {state.cycles} multigrid cycles"
+        message = f"{steps}, on grid {grid}: weighted residual {certificate.residual:.2e}"
+        near_rounding = certificate.residual <= 10.0 * certificate.rounding_floor
+        if status is Status.STALLED and near_rounding:
+            status = Status.CONVERGED
+            message += f" (rounding floor {certificate.rounding_floor:.1e})"
+        if not math.isfinite(certificate.residual):
+            return Status.DIVERGED, message
+        if status is Status.CONVERGED and certificate.extension_mass > _EXTENSION_MASS:
+            message += f", not convex on cells with mass {certificate.extension_mass:.1e}"
+            return Status.LOST_CONVEXITY, message
+        return status, message
+
+
+def _check_memory(shape: tuple[int, ...]) -> None:
+    """Refuse a grid that would not fit into the free memory, before allocating anything."""
+    need = _BYTES_A_CELL[len(shape)] * math.prod(shape)
+    free = _free_memory()
+    if free is not None and need > free:
+        raise InputError(
+            f"a grid of {'x'.join(map(str, shape))} cells needs about {need / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB are free; use fewer cells"
+        )
+
+
+def _free_memory() -> int | None:
+    """Bytes that a program may still take, where the system tells."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _start(kernels: Any, problem: Discretisation, initial: Any) -> Iterate:
+    """Put a map's potential on the grid as the correction to the quadratic part."""
+    transport = initial.map if isinstance(initial, Solution) else initial
+    on_reference = problem.side == "reference"
+    grid = problem.grid
+    points = grid.points()
+    values = (transport.potential if on_reference else transport.conjugate)(points)
+    plain = GridPotential(
+        grid, np.zeros(grid.shape), problem.matrix, problem.center, problem.image, problem.boundary
+    )
+    correction = np.asarray(values).reshape(grid.shape) - plain.quadratic()
+    if not np.all(np.isfinite(correction)):
+        raise InputError(
+            "the potential of the initial map is not finite on the grid; give a map that covers "
+            f"the {problem.side}'s box {list(grid.box)}"
+        )
+    return _padded(kernels, correction - correction.mean(), problem.boundary)
+
+
+def _padded(kernels: Any, values: Array, boundary: str) -> Iterate:
+    u = np.zeros(tuple(n + 2 for n in values.shape))
+    interior(u)[...] = values
+    fill = kernels.fill_ghosts_1d if values.ndim == 1 else kernels.fill_ghosts
+    fill(u, GHOSTS[boundary])
+    return Iterate(u, 0.0)
+
+
+def _extrapolate(
+    kernels: Any, fine: Iterate, coarse: Iterate, problem: Discretisation
+) -> Iterate:
+    """Richardson: remove the second-order error of the potential with the two finest grids.
+
+    The ratio of the spacings is 2 up to the rounding of odd sizes.
+    """
+    shape = problem.grid.shape
+    coarse_shape = interior(coarse.u).shape
+    ratio = math.prod(f / c for f, c in zip(shape, coarse_shape, strict=True)) ** (1 / len(shape))
+    prolonged = prolong(kernels, coarse, shape, problem.boundary)
+    correction = interior(fine.u) + (interior(fine.u) - interior(prolonged.u)) / (ratio**2 - 1.0)
+    start = _padded(kernels, correction, problem.boundary)
+    return dataclasses.replace(start, log_c=fine.log_c)

@@ -1,0 +1,72 @@
+"""What every discrete equation works on: an iterate, and the measure of its residual."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.operators.transfer import cubic_weights, pad
+from parabolic_ma.typing import Array
+
+__all__ = ["GHOSTS", "Iterate", "Measured", "interior", "prolong"]
+
+GHOSTS = {"box": 0, "free": 1, "periodic": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """A potential on one grid with the constant of its mass balance."""
+
+    u: Array
+    """The correction to the quadratic part, padded by one, ghosts filled."""
+    log_c: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The residual of an iterate and what else one sweep tells about it."""
+
+    mass: float
+    """Of the inner measure under the images of the cells."""
+    total: float
+    """Mass of the source times the constant."""
+    chi: float
+    """``sqrt(sum (m det - c nu)^2 / (m |det| + c nu))``: 0 when solved, at most about 1.4."""
+    min_eigenvalue: float
+    clipped_mass: float
+    """Mass of the cells on which the operator's eigenvalues were clipped."""
+    largest: float
+    """Largest row-scaled residual."""
+
+    @property
+    def residual(self) -> float:
+        """Weighted root mean square of the log residual, for small residuals: sqrt(2) chi."""
+        return math.sqrt(2.0) * self.chi
+
+    @property
+    def finite(self) -> bool:
+        """Whether every figure is a number."""
+        return all(map(math.isfinite, (self.mass, self.chi, self.largest)))
+
+
+def interior(padded: Array) -> Array:
+    """View of a padded array without its ghosts."""
+    return padded[(slice(1, -1),) * padded.ndim]
+
+
+def prolong(kernels: Any, iterate: Iterate, shape: tuple[int, ...], boundary: str) -> Iterate:
+    """Interpolate a potential to a finer grid: cubic, because a kink would spoil the Hessian."""
+    core = interior(iterate.u)
+    u = np.zeros(tuple(n + 2 for n in shape))
+    weights = [w for f, c in zip(shape, core.shape, strict=True) for w in cubic_weights(f, c)]
+    coarse = pad(core, boundary, 2)
+    if core.ndim == 1:
+        kernels.interpolate_1d(coarse, interior(u), *weights)
+        kernels.fill_ghosts_1d(u, GHOSTS[boundary])
+    else:
+        kernels.interpolate(coarse, interior(u), *weights)
+        kernels.fill_ghosts(u, GHOSTS[boundary])
+    return Iterate(u, iterate.log_c)

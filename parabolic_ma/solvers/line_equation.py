@@ -1,0 +1,83 @@
+"""The equation on one grid in one dimension."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.solvers.iterate import GHOSTS, Iterate, Measured
+from parabolic_ma.typing import Array
+
+__all__ = ["LineEquation"]
+
+_EDGE = 0.3
+_DETERMINANT_CAP = 1e6
+
+
+class LineEquation:
+    """``psi'' m(psi') = c nu`` by centred differences, each Newton system solved directly.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    problem : Discretisation
+        Its geometry; the grid may be coarser than the problem's.
+    log_source : ndarray, shape (n,)
+        Normalised log density of the grid side's measure on this grid.
+    """
+
+    def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
+        self.kernels = kernels
+        self.problem = problem
+        self.shape = log_source.shape
+        self.log_source = log_source
+        self.ghosts = GHOSTS[problem.boundary]
+        (lo, hi), n = next(iter(problem.grid.box)), self.shape[0]
+        self.spacing = ((hi - lo) / n,)
+        self.axis = lo + (np.arange(n) + 0.5) * self.spacing[0]
+        slope = float(problem.matrix[0, 0])
+        self.quadratic = np.array([slope, problem.center[0], problem.image[0]])
+        self.log_cap = math.log(_DETERMINANT_CAP * slope)
+        self.pin = int(np.argmax(log_source))
+        self._rows = np.empty((3, n))
+        self._rhs = np.empty(n)
+
+    def affine(self) -> Iterate:
+        """The affine start: no correction."""
+        return Iterate(np.zeros(self.shape[0] + 2), 0.0)
+
+    def affine_pullback(self) -> Array:
+        """Log density of the inner measure pulled back by the affine map."""
+        slope, center, image = self.quadratic
+        points = (image + slope * (self.axis - center))[:, None]
+        return self.problem.inner.log_density(self.kernels, points) + math.log(slope)
+
+    def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
+        """Assemble the Newton rows at an iterate and measure its residual."""
+        inner = self.problem.inner
+        return Measured(
+            *self.kernels.linearise_1d(
+                iterate.u, self.axis, self.quadratic, log_source, iterate.log_c,
+                inner.kind, inner.params, inner.table, pseudo_time,
+                _EDGE if self.problem.boundary == "free" else 0.0, self.log_cap,
+                self._rows, self._rhs,
+            )
+        )  # fmt: skip
+
+    def correct(
+        self, iterate: Iterate, measured: Measured, tolerance: float
+    ) -> tuple[Iterate, float, int, float]:
+        """Solve the assembled rows and add the correction; the linear solve is exact."""
+        v = np.empty_like(iterate.u)
+        delta = self.kernels.solve_rows_1d(self._rows, self._rhs, self.ghosts, self.pin, v)
+        change = self.kernels.gradient_norm_1d(v, self.log_source, *self.spacing)
+        log_c = iterate.log_c + min(max(delta, -0.5), 0.5)
+        return Iterate(iterate.u + v, log_c), change, 1, 0.0
+
+    def distance(self, a: Iterate, b: Iterate) -> float:
+        """Root mean square distance of two maps under the grid side's measure."""
+        return float(self.kernels.gradient_norm_1d(a.u - b.u, self.log_source, *self.spacing))

@@ -1,0 +1,379 @@
+"""The nested Newton iteration: cold start, one Newton step at a time, grid after grid.
+
+Every method here takes a frozen state and returns a new one; arrays in a state are never written
+again, so that the last good state can always be returned. The equation on one grid is behind the
+`Equation` protocol: two-dimensional, one-dimensional or conservative.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.operators.transfer import blur_log
+from parabolic_ma.solvers.iterate import Iterate, Measured, prolong
+from parabolic_ma.status import Status
+from parabolic_ma.typing import Array
+
+__all__ = ["Equation", "NestedState", "Plan", "advance", "begin"]
+
+_FIRST_TIME_STEP = 1e3
+_COLD_TIME_STEP = 100.0
+_GROWTH = 1.5  # of chi on which a step is undone, warm
+_COLD_GROWTH = 1.2
+_HARMLESS = 3e-3  # chi below which growth is never undone: tails settle while the bulk is done
+_MOST_REJECTIONS = 4
+_COLD_GOAL = 0.06  # chi at which the next share of the defensive mixture is taken
+_LAST_SHARE = 1e-8
+_MOST_COLD_FAILURES = 12
+_COARSE_STEPS = 8
+_COARSE_RATIO = 0.03  # algebraic over discretisation error on all grids but the last
+_FINE_RATIO = 0.1
+_EASY = 5e-2  # linear reduction asked of the multigrid
+_STALL = 8  # steps without progress on the last grid
+
+
+class Equation(Protocol):
+    """The discrete equation on one grid."""
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    log_source: Array
+
+    def affine(self) -> Iterate:
+        """The affine start."""
+
+    def affine_pullback(self) -> Array:
+        """Log density that the affine map carries to the inner measure."""
+
+    def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
+        """Assemble the Newton system at an iterate and measure its residual."""
+
+    def correct(
+        self, iterate: Iterate, measured: Measured, tolerance: float
+    ) -> tuple[Iterate, float, int, float]:
+        """Return the corrected iterate, the map's change, cycles used and linear reduction."""
+
+    def distance(self, a: Iterate, b: Iterate) -> float:
+        """Root mean square distance of two maps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What does not change during a run."""
+
+    problem: Discretisation
+    sources: tuple[Array, ...]
+    """Normalised log density of the grid side's measure on every grid, coarsest first."""
+    equation: Any
+    """Makes the `Equation` of a grid from its log source."""
+    kernels: Any
+    tolerance: float | None
+    """Weighted residual to polish to; None stops at discretisation accuracy."""
+    max_steps: int
+    sharp: bool
+    """Whether the last two grids are polished well below their discretisation error."""
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """Continuation in the share of the defensive mixture at the coldest start."""
+
+    share: float
+    solved: float
+    """Smallest share that was solved; 1 is the affine map itself."""
+    divisor: float
+    safe: Iterate
+    failures: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class NestedState:
+    """Everything that the next step depends on."""
+
+    plan: Plan
+    index: int
+    """Which grid, 0 being the coarsest."""
+    equation: Equation
+    source: Array
+    """Log density that the current steps are for: blurred or mixed at a cold start."""
+    iterate: Iterate
+    entry: Iterate
+    """As prolonged to this grid."""
+    previous: Iterate | None = None
+    chi: float = math.inf
+    """Of ``previous``."""
+    pseudo_time: float = _FIRST_TIME_STEP
+    steps: int = 0
+    """Newton steps on this grid (or for this share of the mixture)."""
+    rejections: int = 0
+    change: float = math.nan
+    ratio: float = 0.3
+    """Factor by which a step is expected to shrink the algebraic error."""
+    algebraic: float = math.inf
+    discretisation: float = math.nan
+    best: float = math.inf
+    idle: int = 0
+    mixture: _Mixture | None = None
+    coarser: tuple[Iterate, ...] = ()
+    """Results on the coarser grids, in order."""
+    changes: tuple[float, ...] = ()
+    """How far the map moved between successive grids, by grid."""
+    rows: tuple[Mapping[str, Any], ...] = ()
+    started: float = field(default_factory=time.perf_counter)
+    status: Status | None = None
+    cycles: int = 0
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        """The last row of the history."""
+        return self.rows[-1] if self.rows else {}
+
+    @property
+    def last_grid(self) -> bool:
+        """Whether this is the grid that was asked for."""
+        return self.index == len(self.plan.sources) - 1
+
+
+def begin(plan: Plan, initial: Iterate | None) -> NestedState:
+    """Start on the coarsest grid from the affine map, or on the last one from ``initial``."""
+    index = 0 if initial is None else len(plan.sources) - 1
+    equation = plan.equation(plan.sources[index])
+    start = equation.affine() if initial is None else initial
+    state = NestedState(plan, index, equation, _source(plan, index), start, start)
+    if initial is None and plan.problem.boundary == "free":
+        return _mix(state, _Mixture(0.5, 1.0, 10.0, start))
+    return state
+
+
+def advance(state: NestedState) -> NestedState:
+    """Make one Newton step: measure, undo or accept, go to the next grid when this one is done."""
+    if len(state.rows) >= state.plan.max_steps:
+        return dataclasses.replace(state, status=Status.MAX_STEPS)
+    state, measured = _measure(state)
+    if state.status is not None:
+        return state
+    state = _record(state, measured)
+    if state.mixture is not None:
+        settled = _continue_mixture(state, measured)
+        if settled is not None:
+            return settled
+    elif _is_solved(state, measured):
+        return _next_grid(state)
+    elif state.last_grid and state.idle >= _STALL:
+        return dataclasses.replace(state, status=Status.STALLED)
+    state = _newton_step(state, measured)
+    if state.mixture is None and _is_accurate(state):
+        return _next_grid(state)
+    return state
+
+
+def _measure(state: NestedState) -> tuple[NestedState, Measured]:
+    """Linearise at the iterate; undo the last step and shrink the time step if chi grew."""
+    cold = state.mixture is not None
+    growth = _COLD_GROWTH if cold else _GROWTH
+    measured = state.equation.linearise(state.iterate, state.pseudo_time, state.source)
+    bound = growth * state.chi if cold else max(growth * state.chi, _HARMLESS)
+    if state.previous is not None and not (measured.finite and measured.chi <= bound):
+        rejections = state.rejections + 1
+        pseudo_time = min(state.pseudo_time, 10.0) / 6.0
+        state = dataclasses.replace(
+            state, iterate=state.previous, pseudo_time=pseudo_time, rejections=rejections
+        )
+        measured = state.equation.linearise(state.iterate, pseudo_time, state.source)
+        if rejections > _MOST_REJECTIONS and not cold:
+            state = _give_up(state)
+    elif state.previous is not None:
+        faster = max(3.0, 1.5 * state.chi / max(measured.chi, 1e-300))
+        state = dataclasses.replace(state, pseudo_time=min(state.pseudo_time * faster, 1e12))
+    if not measured.finite and state.status is None:
+        state = dataclasses.replace(state, status=Status.DIVERGED)
+    return state, measured
+
+
+def _give_up(state: NestedState) -> NestedState:
+    """Leave a grid on which no step is accepted: the next one may do better."""
+    if state.last_grid:
+        return dataclasses.replace(state, status=Status.STALLED)
+    return _next_grid(state)
+
+
+def _record(state: NestedState, measured: Measured) -> NestedState:
+    row = {
+        "step": len(state.rows),
+        "level": "x".join(map(str, state.equation.shape)),
+        "cells": math.prod(state.equation.shape),
+        "step_size": state.pseudo_time,
+        "residual": measured.residual,
+        "residual_max": measured.largest,
+        "mass_error": state.iterate.log_c + math.log(max(measured.mass, 1e-300) / measured.total)
+        if measured.total > 0.0
+        else math.nan,
+        "min_eigenvalue": measured.min_eigenvalue,
+        "map_change": state.change,
+        "cycles": state.cycles,
+        "mixture": 0.0 if state.mixture is None else state.mixture.share,
+        "seconds": time.perf_counter() - state.started,
+    }
+    better = measured.chi < 0.9 * state.best
+    return dataclasses.replace(
+        state,
+        rows=(*state.rows, row),
+        best=min(state.best, measured.chi),
+        idle=0 if better else state.idle + 1,
+    )
+
+
+def _newton_step(state: NestedState, measured: Measured) -> NestedState:
+    tolerance = _EASY if state.plan.tolerance is None else 0.2 * _EASY
+    corrected, change, cycles, reduction = state.equation.correct(
+        state.iterate, measured, tolerance
+    )
+    ratio = state.ratio
+    if state.steps > 0 and state.change > 0.0:
+        ratio = min(0.9, change / state.change)
+    ratio = max(ratio, reduction)
+    return dataclasses.replace(
+        state,
+        iterate=corrected,
+        previous=state.iterate,
+        chi=measured.chi,
+        steps=state.steps + 1,
+        change=change,
+        ratio=ratio,
+        cycles=state.cycles + cycles,
+        algebraic=change * ratio,
+        discretisation=state.equation.distance(corrected, state.entry) / 3.0,
+    )
+
+
+def _is_solved(state: NestedState, measured: Measured) -> bool:
+    """Whether the residual at the iterate ends the work on this grid."""
+    tolerance = state.plan.tolerance
+    if state.last_grid and tolerance is not None:
+        return measured.residual <= tolerance
+    if state.steps == 0:
+        # an exact start (equal measures, Gaussians) needs no step at all
+        return measured.residual <= 1e-11
+    if state.last_grid:
+        return len(state.plan.sources) == 1 and measured.residual <= 1e-6
+    if state.index == 0:
+        return measured.chi < (5e-5 if state.plan.sharp else 5e-4)
+    return False
+
+
+def _is_accurate(state: NestedState) -> bool:
+    """Whether the estimated algebraic error ends the work on this grid.
+
+    The map's distance to the one prolonged from the grid before is three times the
+    discretisation error of a second-order method; the last step times the contraction estimates
+    what is left of the algebraic error.
+    """
+    if state.last_grid:
+        if state.plan.tolerance is not None or len(state.plan.sources) == 1:
+            return False
+    elif state.steps >= _COARSE_STEPS:
+        return True
+    if state.index == 0:
+        return False
+    ratio = _FINE_RATIO if state.last_grid else _COARSE_RATIO
+    if state.plan.sharp and state.index >= len(state.plan.sources) - 2:
+        ratio *= 0.05
+    return state.algebraic <= ratio * state.discretisation
+
+
+def _next_grid(state: NestedState) -> NestedState:
+    """Finish, or prolong to the next grid."""
+    changes = (*state.changes, 3.0 * state.discretisation if state.index else math.nan)
+    if state.last_grid:
+        return dataclasses.replace(state, status=Status.CONVERGED, changes=changes)
+    plan, index = state.plan, state.index + 1
+    iterate = prolong(
+        plan.kernels, state.iterate, plan.sources[index].shape, plan.problem.boundary
+    )
+    return NestedState(
+        plan,
+        index,
+        plan.equation(plan.sources[index]),
+        _source(plan, index),
+        iterate,
+        iterate,
+        ratio=min(0.5, state.ratio) if state.steps else 0.3,
+        coarser=(*state.coarser, state.iterate),
+        changes=changes,
+        rows=state.rows,
+        started=state.started,
+        cycles=state.cycles,
+    )
+
+
+def _source(plan: Plan, index: int) -> Array:
+    """The log density to solve for: blurred on the two coarsest grids of a cold start.
+
+    Without it features narrower than a coarse cell lose the iteration; on finer grids it would
+    spoil the guess of the next one.
+    """
+    log_source = plan.sources[index]
+    if plan.problem.boundary != "free" or len(plan.sources) == 1:
+        return log_source
+    for _ in range(max(0, min(2 - index, len(plan.sources) - 1 - index))):
+        log_source = blur_log(log_source)
+    return log_source
+
+
+def _mix(state: NestedState, mixture: _Mixture) -> NestedState:
+    """Take up a share: mix the source with what the affine map solves exactly."""
+    plan = state.plan
+    pullback = state.equation.affine_pullback()
+    source = np.logaddexp(
+        _source(plan, 0) + math.log1p(-mixture.share), pullback + math.log(mixture.share)
+    )
+    return dataclasses.replace(
+        state, source=source, iterate=mixture.safe, entry=mixture.safe, previous=None,
+        chi=math.inf, pseudo_time=_COLD_TIME_STEP, steps=0, rejections=0, mixture=mixture,
+        best=math.inf, idle=0,
+    )  # fmt: skip
+
+
+def _continue_mixture(state: NestedState, measured: Measured) -> NestedState | None:
+    """Go to the next share when this one is solved, back when it cannot be; else None."""
+    mixture = state.mixture
+    if mixture is None:
+        return None
+    if state.steps >= 1 and measured.chi < _COLD_GOAL or measured.chi < 1e-9:
+        if mixture.share <= _LAST_SHARE or measured.chi < 1e-9 and mixture.solved == 1.0:
+            return _settle(state)
+        share = max(mixture.share / mixture.divisor, _LAST_SHARE)
+        return _mix(
+            state,
+            _Mixture(share, mixture.share, min(1.5 * mixture.divisor, 30.0), state.iterate),
+        )
+    most = 8 if mixture.share <= 10 * _LAST_SHARE else 4
+    if state.steps < most and state.rejections <= _MOST_REJECTIONS:
+        return None
+    if mixture.failures >= _MOST_COLD_FAILURES:
+        return _settle(state)
+    return _mix(
+        state,
+        dataclasses.replace(
+            mixture,
+            share=math.sqrt(mixture.share * mixture.solved),
+            divisor=max(math.sqrt(mixture.divisor), 1.5),
+            failures=mixture.failures + 1,
+        ),
+    )
+
+
+def _settle(state: NestedState) -> NestedState:
+    """Leave the continuation: from here on the source itself is solved."""
+    return dataclasses.replace(
+        state, source=_source(state.plan, 0), entry=state.iterate, previous=None, chi=math.inf,
+        pseudo_time=_FIRST_TIME_STEP, steps=0, rejections=0, mixture=None, best=math.inf, idle=0,
+    )  # fmt: skip

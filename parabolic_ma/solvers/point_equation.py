@@ -1,0 +1,115 @@
+"""One grid of the nested Newton iteration in two dimensions: linearise, solve, accept or undo."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.linear.krylov import ConjugateResiduals
+from parabolic_ma.linear.multigrid import Multigrid
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.solvers.iterate import GHOSTS, Iterate, Measured
+from parabolic_ma.typing import Array
+
+__all__ = ["PointEquation"]
+
+CLIP = 3e-3  # smallest ratio of the eigenvalues that the operator (not the residual) uses
+_EDGE = 0.3  # floor of the outward drift at a free boundary, in units of the larger eigenvalue
+_PECLET = 2.0  # drift over diffusion above which a row is made upwind
+_MASS_FLOOR = 1e-6  # weight of cells without mass in the linear solver's norm
+_MOST_CYCLES = 4
+_DETERMINANT_CAP = 1e4  # largest target determinant, relative to that of the affine map
+
+
+class PointEquation:
+    """``det H m(grad psi) = c nu`` on one grid, with the buffers of its linear solver.
+
+    The inner density is taken at the image of the cell centre.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    problem : Discretisation
+        Its geometry; the grid may be coarser than the problem's.
+    log_source : ndarray
+        Normalised log density of the grid side's measure on this grid.
+    """
+
+    def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
+        self.kernels = kernels
+        self.problem = problem
+        self.shape = log_source.shape
+        self.log_source = log_source
+        self.ghosts = GHOSTS[problem.boundary]
+        box = problem.grid.box
+        self.spacing = tuple(w / n for w, n in zip(box.widths, self.shape, strict=True))
+        self.axes = [
+            lo + (np.arange(n) + 0.5) * h
+            for (lo, _), n, h in zip(box, self.shape, self.spacing, strict=True)
+        ]
+        a = problem.matrix
+        self.quadratic = np.array([a[0, 0], a[0, 1], a[1, 1], *problem.center, *problem.image])
+        self.log_cap = math.log(_DETERMINANT_CAP * float(np.linalg.det(a)))
+        self.multigrid = Multigrid(kernels, self.shape, self.ghosts)
+        self.linear = ConjugateResiduals(kernels, self.multigrid)
+        kernels.mass_weight(log_source, _MASS_FLOOR, self.linear.weight)
+
+    def affine(self) -> Iterate:
+        """The affine start: no correction."""
+        return Iterate(np.zeros((self.shape[0] + 2, self.shape[1] + 2)), 0.0)
+
+    def affine_pullback(self) -> Array:
+        """Log density of the inner measure pulled back by the affine map: solved by ``u = 0``."""
+        a, c, b = self.problem.matrix, self.problem.center, self.problem.image
+        mesh = np.meshgrid(*self.axes, indexing="ij")
+        points = np.stack([m.ravel() for m in mesh], axis=-1)
+        log_density = self.problem.inner.log_density(self.kernels, (points - c) @ a + b)
+        return log_density.reshape(self.shape) + float(np.linalg.slogdet(a)[1])
+
+    def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
+        """Assemble the Newton rows at an iterate and measure its residual."""
+        inner = self.problem.inner
+        return Measured(
+            *self.kernels.linearise(
+                iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
+                inner.kind, inner.params, inner.table, CLIP, pseudo_time,
+                _EDGE if self.problem.boundary == "free" else 0.0, _PECLET, self.log_cap,
+                self.multigrid.rows[0], self.multigrid.rhs[0],
+            )
+        )  # fmt: skip
+
+    def correct(
+        self, iterate: Iterate, measured: Measured, tolerance: float
+    ) -> tuple[Iterate, float, int, float]:
+        """Solve the assembled rows, add the correction and balance the masses.
+
+        Returns
+        -------
+        Iterate
+            The corrected potential, in new arrays.
+        change : float
+            Root mean square of the correction's gradient under the grid side's measure: by how
+            much the map moved.
+        cycles : int
+            Multigrid cycles used.
+        reduction : float
+            Of the linear residual.
+        """
+        log_c = iterate.log_c
+        if measured.chi < 0.5 and measured.mass > 0.0:
+            shift = math.log(measured.mass / measured.total)
+            log_c += min(max(shift, -0.5), 0.5)
+        self.multigrid.setup()
+        used, reduction = self.linear.solve(tolerance, _MOST_CYCLES)
+        u = iterate.u.copy()
+        self.kernels.add_correction(u, self.linear.solution, 1.0)
+        change = self.kernels.gradient_norm(self.linear.solution, self.log_source, *self.spacing)
+        return Iterate(u, log_c), change, used, reduction
+
+    def distance(self, a: Iterate, b: Iterate) -> float:
+        """Root mean square distance of two maps under the grid side's measure."""
+        return float(self.kernels.gradient_norm(a.u - b.u, self.log_source, *self.spacing))
+

@@ -1,0 +1,202 @@
+"""What may watch a run: progress on a terminal, results written now and then, or the user's own."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
+
+from parabolic_ma.status import InputError
+from parabolic_ma.triggers import Moment, Trigger, every
+
+if TYPE_CHECKING:
+    from parabolic_ma.problem import TransportProblem
+    from parabolic_ma.solution import Solution
+
+__all__ = ["Checkpoint", "Progress", "Run", "Tracker"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A running solve as a tracker sees it, after some step."""
+
+    problem: TransportProblem
+    solver: Any
+    state: Any
+    """The solver's own state; its ``progress`` is the last row of the history."""
+    moment: Moment
+    snapshot: Callable[[], Solution] = field(repr=False)
+    """Finishes the current state into a solution with status INTERRUPTED; the run goes on."""
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        """The last row of the history: step, level, residual, step_size, min_eigenvalue, ..."""
+        row: Mapping[str, Any] = self.state.progress
+        return row
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Watches a run. It is called after every step and decides by itself when to act."""
+
+    def start(self, run: Run) -> None:
+        """Get ready: called once, after the solver has made its first state."""
+
+    def handle(self, run: Run) -> None:
+        """Look at the run after a step."""
+
+    def finish(self, solution: Solution | None) -> None:
+        """Clean up: called once, with the result, or None when the run ended by an exception."""
+
+
+def _figure(value: Any, digits: int) -> str:
+    """Format a figure of the history for a narrow column."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:.{digits}e}" if isinstance(value, float) else str(value)
+
+
+class Progress:
+    """Shows level, step, residual, step size and smallest eigenvalue on standard error.
+
+    On a terminal it is one live line, removed at the end. Anywhere else it is a plain line when
+    the level changes and otherwise every ``interval`` seconds, so that logs stay short.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between plain lines.
+    stream : text file, optional
+        Where to write; standard error if not given.
+
+    Raises
+    ------
+    InputError
+        If the interval is not positive.
+    """
+
+    def __init__(self, interval: float = 30.0, stream: TextIO | None = None) -> None:
+        self._trigger = every(seconds=interval)
+        self._stream = stream
+        self._count = 0
+        self._level: Any = None
+        self._live: Any = None
+        self._task: Any = None
+        self._start = 0.0
+
+    def start(self, run: Run) -> None:
+        """Open the live line on a terminal."""
+        self._count, self._level, self._start = 0, None, time.monotonic()
+        out = self._out()
+        if not out.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Live
+
+        self._live = Live(
+            SpinnerColumn(),
+            TextColumn("{task.fields[level]:>9}"),
+            TextColumn("step {task.completed:<3.0f}"),
+            BarColumn(bar_width=8),  # pulses: how many steps are to come is not known
+            TextColumn("res {task.fields[residual]}"),
+            TextColumn("dt {task.fields[step_size]}"),
+            TextColumn("eig {task.fields[min_eigenvalue]}"),
+            TimeElapsedColumn(),
+            console=Console(file=out),
+            transient=True,
+        )
+        self._task = self._live.add_task("solve", total=None, **self._fields(run, 1))
+        self._live.start()
+
+    def handle(self, run: Run) -> None:
+        """Update the live line, or write a plain line when one is due."""
+        if self._live is not None:
+            self._live.update(self._task, completed=run.moment.step, **self._fields(run, 1))
+            return
+        count, level = self._trigger.count(run.moment), run.progress.get("level")
+        if count > self._count or level != self._level:
+            self._count, self._level = count, level
+            values = self._fields(run, 2)
+            self._write(
+                f"{values['level']}  step {run.moment.step}  residual {values['residual']}  "
+                f"dt {values['step_size']}  min eigenvalue {values['min_eigenvalue']}  "
+                f"{run.moment.seconds:.1f} s"
+            )
+
+    def finish(self, solution: Solution | None) -> None:
+        """Remove the live line and say how the run ended."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        if solution is not None:
+            elapsed = time.monotonic() - self._start
+            self._write(f"{solution.status.name.lower()} in {elapsed:.2f} s: {solution.message}")
+
+    def _out(self) -> TextIO:
+        return self._stream if self._stream is not None else sys.stderr
+
+    def _write(self, line: str) -> None:
+        out = self._out()
+        out.write(f"parabolic_ma: {line}\n")
+        out.flush()
+
+    @staticmethod
+    def _fields(run: Run, digits: int) -> dict[str, str]:
+        names = ("level", "residual", "step_size", "min_eigenvalue")
+        return {name: _figure(run.progress.get(name), digits) for name in names}
+
+
+class Checkpoint:
+    """Writes the current best solution to an HDF5 file, each time replacing the last one whole.
+
+    The file is an ordinary solution file with status INTERRUPTED until the run ends, when the final
+    result takes its place. Go on from it with ``solve(problem, initial=pma.load(path))``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; its folder must exist.
+    trigger : Trigger, optional
+        When to write; every 60 seconds if not given.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist.
+    """
+
+    def __init__(self, path: str | Path, trigger: Trigger | None = None) -> None:
+        self.path = Path(path)
+        self.trigger = trigger if trigger is not None else every(seconds=60)
+        if not callable(getattr(self.trigger, "count", None)):
+            raise InputError(
+                f"the trigger of a checkpoint is made by pma.every(...) or pma.at_times(...), "
+                f"got {trigger!r}"
+            )
+        if not self.path.parent.is_dir():
+            raise InputError(
+                f"cannot write a checkpoint to {self.path}: the folder {self.path.parent} does not "
+                "exist; create it first"
+            )
+        self._count = 0
+
+    def start(self, run: Run) -> None:
+        """Count from the start of this run."""
+        self._count = self.trigger.count(run.moment)
+
+    def handle(self, run: Run) -> None:
+        """Write the current state if the trigger says so."""
+        count = self.trigger.count(run.moment)
+        if count > self._count:
+            self._count = count
+            run.snapshot().save(self.path)
+
+    def finish(self, solution: Solution | None) -> None:
+        """Write the result; after an exception the last written state is kept."""
+        if solution is not None:
+            solution.save(self.path)
