@@ -104,7 +104,6 @@ def solve(
     richardson: bool | None = None,
     initial: Path | None = None,
     checkpoint: Path | None = None,
-    threads: int | None = None,
     allow_code: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     json: Json = False,
@@ -143,8 +142,6 @@ def solve(
         A solution file to start from.
     checkpoint
         A file that always holds the best state so far.
-    threads
-        Most threads to use.
     allow_code
         Let the TOML file name Python functions, which are run.
     quiet
@@ -152,7 +149,6 @@ def solve(
     json
         Print the summary as JSON.
     """
-    _use_threads(threads)
     config = _configure(problem, allow_code=allow_code)
     dim = config.problem.dim
     given = {
@@ -166,7 +162,7 @@ def solve(
         "max_steps": max_steps,
         "richardson": richardson,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
     solver = dataclasses.replace(config.solver, **changes)
     output = output or config.file or Path(f"{Path(problem).stem}.h5")
     plot = plot or config.plot
@@ -260,7 +256,7 @@ def sample(
     number: Annotated[float, Parameter(name=["--number", "-n"])],
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     rng: int | None = None,
-    threads: int | None = None,
+    threads: int = 1,
 ) -> int:
     """Draw points of the model, the image of the reference under the map.
 
@@ -279,8 +275,7 @@ def sample(
     """
     if not (math.isfinite(number) and number >= 1 and number == math.floor(number)):
         raise InputError(f"-n must be a positive whole number of points, got {number:g}")
-    _use_threads(threads)
-    solution = parabolic_ma.load(file)
+    solution = _load_threaded(file, threads)
     from parabolic_ma.io.pointfiles import PointWriter
 
     total, outside = int(number), 0
@@ -306,7 +301,7 @@ def push(
     shard: str | None = None,
     columns: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     key: str | None = None,
-    threads: int | None = None,
+    threads: int = 1,
 ) -> int:
     """Carry points through the map.
 
@@ -329,9 +324,8 @@ def push(
     threads
         Most threads to use.
     """
-    _use_threads(threads)
     part, parts = _parse_shard(shard)
-    solution = parabolic_ma.load(file)
+    solution = _load_threaded(file, threads)
     from parabolic_ma.io.pointfiles import PointReader, PointWriter
 
     names = None if columns is None else [int(c) if c.isdecimal() else c for c in columns]
@@ -513,14 +507,17 @@ def _check_matplotlib() -> None:
         raise MissingExtraError("Drawing", "plot")
 
 
-def _use_threads(threads: int | None) -> None:
-    """Set the number of threads; must come before the kernels are loaded."""
-    if threads is None:
-        return
+def _load_threaded(file: Path, threads: int) -> Solution:
+    """Read a solution whose map works on several threads."""
+    from parabolic_ma.operators.grid_map import GridMap
+
     if threads < 1:
         raise InputError(f"--threads must be at least 1, got {threads}")
-    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    solution = parabolic_ma.load(file)
+    if isinstance(solution.map, GridMap):
+        transport = dataclasses.replace(solution.map, threads=threads)
+        solution = dataclasses.replace(solution, map=transport)
+    return solution
 
 
 def _say(text: str) -> None:

@@ -28,11 +28,13 @@ class Certificate:
     """What is known about the quality of a result, without knowing the true map.
 
     A figure that a method cannot give is ``nan``, and ``reasons`` says why. Every residual is that
-    of the log form ``F = -f(grad psi) + g + log det Hess psi`` after its mean is taken off.
+    of the log form ``F = -f(grad psi) + g + log det Hess psi`` after the solver's constant is taken
+    off.
     """
 
     residual: float = math.nan
-    """Root mean square of the residual under the grid side's measure, in nats."""
+    """Root mean square of ``2 tanh(F / 2)`` under the grid side's measure: of the residual in nats
+    where it is small, and bounded by 2 on cells where the potential is not convex."""
     residual_max: float = math.nan
     """Largest residual on the region that holds all but 1e-6 of the mass, in nats."""
     rounding_floor: float = math.nan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,11 +85,10 @@ class Progress:
         self._level: Any = None
         self._live: Any = None
         self._task: Any = None
-        self._start = 0.0
 
     def start(self, run: Run) -> None:
         """Open the live line on a terminal."""
-        self._count, self._level, self._start = 0, None, time.monotonic()
+        self._count, self._level = 0, None
         out = self._out()
         if not out.isatty():
             return
@@ -134,8 +132,8 @@ class Progress:
             self._live.stop()
             self._live = None
         if solution is not None:
-            elapsed = time.monotonic() - self._start
-            self._write(f"{solution.status.name.lower()} in {elapsed:.2f} s: {solution.message}")
+            seconds = solution.provenance.wall_time
+            self._write(f"{solution.status.name.lower()} in {seconds:.2f} s: {solution.message}")
 
     def _out(self) -> TextIO:
         return self._stream if self._stream is not None else sys.stderr

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from parabolic_ma.backends.numba_cells import (
+    apply_nine,
+    cell_images,
+    linearise_cells,
+    running_sums,
+)
 from parabolic_ma.backends.numba_krylov import axpy, dots, mass_weight
 from parabolic_ma.backends.numba_multigrid import (
     chebyshev,
@@ -34,6 +40,10 @@ from parabolic_ma.backends.numba_newton_1d import (
 from parabolic_ma.backends.numba_transfer import average_log, interpolate
 
 __all__ = [
+    "apply_nine",
+    "cell_images",
+    "linearise_cells",
+    "running_sums",
     "fields",
     "fields_1d",
     "average_log_1d",

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
-GAUSSIAN, MIXTURE, UNIFORM, TABLE = 0, 1, 2, 3
+EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -171,7 +171,7 @@ def derivatives_row(u, i, y1, axis2, quad, h1, h2, t1, t2, h11, h12, h22):
 @njit(cache=True, nogil=True, error_model="numpy")
 def linearise(
     u, axis1, axis2, quad, log_source, log_c, kind, params, table, clip, dt, edge, peclet,
-    log_cap, rows, rhs,
+    log_cap, rows, rhs, tangent,
 ):  # fmt: skip
     """Assemble the Newton rows and the right-hand side, and measure the residual.
 
@@ -181,11 +181,12 @@ def linearise(
     ``[clip L2, L2]``, ``S = L2 + K2``) and the drift weight ``g``, the logarithmic mean of det and
     t2 where t2 > det: then the step is the log form's where only T moves, and the mass form's
     where only the Hessian moves. Clips change the operator only, never the residual. Each row is
-    divided by its diagonal; ``S / dt`` adds a pseudo-time term.
+    divided by its diagonal; ``S / dt`` adds a pseudo-time term. ``tangent`` is minus the derivative
+    of the right-hand side with respect to the logarithm of c.
 
     Returns
     -------
-    (mass, source mass, chi, smallest eigenvalue, clipped source mass, largest |rhs|)
+    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|)
         ``chi^2 = sum (m det - c nu)^2 / (m |det| + c nu)`` times the cell area.
     """
     nx, ny = log_source.shape
@@ -203,7 +204,7 @@ def linearise(
     total = 0.0
     chi2 = 0.0
     low = np.inf
-    clipped = 0.0
+    extended = 0.0
     worst = 0.0
     r1, r2 = 1.0 / (h1 * h1), 1.0 / (h2 * h2)
     # where H is negative and t2 underflows the operator still needs a scale
@@ -257,6 +258,7 @@ def linearise(
             rows[4, i, j] = q * z
             res = (num - t2) * diag * z / s
             rhs[i, j] = res
+            tangent[i, j] = t2 * diag * z / s
             worst = max(worst, abs(res))
             m = math.exp(logm[j])
             nu = math.exp(log_source[i, j] + log_c)
@@ -264,10 +266,10 @@ def linearise(
             total += nu
             chi2 += (m * det - nu) ** 2 / (m * abs(det) + nu + 1e-300)
             low = min(low, l1)
-            if l1 < clip * big:
-                clipped += nu
+            if l1 <= EXTENSION:
+                extended += nu
     area = h1 * h2
-    return mass * area, total * area, math.sqrt(chi2 * area), low, clipped * area, worst
+    return mass * area, total * area, math.sqrt(chi2 * area), low, extended * area, worst
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numba import njit
 
+from parabolic_ma.backends.numba_newton import EXTENSION
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fill_ghosts_1d(u, mode):
@@ -83,7 +85,7 @@ def inner_row_1d(kind, params, table, x, logm, f):
 def linearise_1d(
     u, axis, quad, log_source, log_c, kind, params, table, dt, edge, log_cap, rows, rhs
 ):
-    """Assemble the Newton rows ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = r + t delta``.
+    """Assemble the Newton rows ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = r - t delta``.
 
     In one dimension ``psi'' = t2`` is linear in the second derivative; the drift weight is the
     logarithmic mean as in two dimensions. ``rows`` receives a, p and t, the derivative with
@@ -102,7 +104,7 @@ def linearise_1d(
     total = 0.0
     chi2 = 0.0
     low = np.inf
-    clipped = 0.0
+    extended = 0.0
     worst = 0.0
     floor = 1e-12 * math.exp(log_cap)
     for i in range(n):
@@ -128,9 +130,9 @@ def linearise_1d(
         total += nu
         chi2 += (m * det - nu) ** 2 / (m * abs(det) + nu + 1e-300)
         low = min(low, det)
-        if det < floor:
-            clipped += nu
-    return mass * h, total * h, math.sqrt(chi2 * h), low, clipped * h, worst
+        if det <= EXTENSION:
+            extended += nu
+    return mass * h, total * h, math.sqrt(chi2 * h), low, extended * h, worst
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -209,9 +211,9 @@ def solve_rows_1d(rows, rhs, mode, pin, v):
         corner_up = last
     diagonal[pin] += 1.0
     _tridiagonal(lower, diagonal, upper, corner_low, corner_up, columns)
-    delta = -columns[0, pin] / columns[1, pin]
+    delta = columns[0, pin] / columns[1, pin]
     for i in range(n):
-        v[i + 1] = columns[0, i] + delta * columns[1, i]
+        v[i + 1] = columns[0, i] - delta * columns[1, i]
     fill_ghosts_1d(v, mode)
     return delta
 

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import numpy as np
 
 from parabolic_ma.io.atomic import replacing
 from parabolic_ma.status import FileFormatError, InputError
 from parabolic_ma.typing import Array
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["READABLE", "WRITABLE", "PointReader", "PointWriter", "read_points"]
 

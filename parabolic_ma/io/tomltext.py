@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,8 +67,8 @@ def place(source: str, where: str, fields: tuple[str, ...] = ()) -> Iterator[Non
         raise
     except InputError as error:
         message = str(error)
-        first = message.split(maxsplit=1)[0].strip("`':,=") if message else ""
-        exact = f"{where}.{first}" if first in fields else where
+        first = re.match(r"\w*", message)
+        exact = f"{where}.{first[0]}" if first and first[0] in fields else where
         raise InputError(f"{source}: {message} - at `{exact}`") from error
 
 

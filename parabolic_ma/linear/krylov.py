@@ -8,6 +8,7 @@ the outer Newton iteration (Eisenstat, Elman & Schultz, SIAM J. Numer. Anal. 20,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,28 @@ class ConjugateResiduals:
     kernels : module
         The backend.
     multigrid : Multigrid
-        Preconditioner and matrix.
+        Preconditioner, and the matrix unless another is given.
+    matrix : callable, optional
+        ``matrix(v, out)`` writes minus the product with a padded ``v`` to ``out``.
     """
 
-    def __init__(self, kernels: Any, multigrid: Multigrid) -> None:
+    def __init__(
+        self,
+        kernels: Any,
+        multigrid: Multigrid,
+        matrix: Callable[[Array, Array], None] | None = None,
+    ) -> None:
         self.kernels = kernels
+        self.matrix = self._rows if matrix is None else matrix
         self.multigrid = multigrid
         shape = multigrid.shapes[0]
         self.solution = np.zeros((shape[0] + 2, shape[1] + 2), np.float32)
         self.weight = np.ones(shape, np.float32)
         self._zero = np.zeros(shape, np.float32)
         self._directions: list[tuple[Array, Array]] = []  # (z, M z), kept between calls
+
+    def _rows(self, v: Array, out: Array) -> None:
+        self.kernels.residual(self.multigrid.rows[0], self._zero, v, out)
 
     def solve(self, tolerance: float, cycles: int) -> tuple[int, float]:
         """Solve from zero for ``multigrid.rhs[0]``, which is overwritten by the residual.
@@ -60,7 +72,7 @@ class ConjugateResiduals:
                 self._directions.append((np.empty_like(z), np.empty_like(r)))
             zk, wk = self._directions[k]
             zk[:] = z
-            kernels.residual(grid.rows[0], self._zero, z, wk)  # w = -M z
+            self.matrix(z, wk)  # w = -M z
             for j in range(k):
                 zj, wj = self._directions[j]
                 beta = kernels.dots(wj, wk, self.weight)[1] / norms[j]

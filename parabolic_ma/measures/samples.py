@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.measures.protocol import check_tail_mass, positive_definite
-from parabolic_ma.measures.quantiles import marginal_interval
+from parabolic_ma.measures.quantiles import lower_quantile
 from parabolic_ma.points import as_points, generator, restore
 from parabolic_ma.splines import evaluate, prefilter
 from parabolic_ma.status import InputError
@@ -145,9 +145,9 @@ class Samples:
         ends = []
         for k in range(self.dim):
             sd = math.sqrt(self.kernel_cov[k, k])
-            low, _ = _binned_interval(self.points[:, k], self.weights, sd, probability)
-            high, _ = _binned_interval(-self.points[:, k], self.weights, sd, probability)
-            ends.append((low, -high))
+            low = _binned_quantile(self.points[:, k], self.weights, sd, probability)
+            high = -_binned_quantile(-self.points[:, k], self.weights, sd, probability)
+            ends.append((low, high))
         return Box.of(ends)
 
     def moments(self) -> tuple[Array, Array]:
@@ -248,17 +248,15 @@ def _kernel_cov(points: Array, weights: Array, bandwidth: Any) -> Array:
     return factor**2 * positive_definite(cov, dim, "the covariance of the points")
 
 
-def _binned_interval(
-    values: Array, weights: Array, sd: float, probability: float
-) -> tuple[float, float]:
-    """Marginal interval of a kernel estimate whose points are moved down to their bin's edge."""
+def _binned_quantile(values: Array, weights: Array, sd: float, probability: float) -> float:
+    """Lower quantile of a kernel estimate whose points are moved down to their bin's edge."""
     width = sd / _TAIL_BINS
     bins = np.floor((values - values.min()) / width)
     edges, inverse = np.unique(bins, return_inverse=True)
     if len(edges) < len(values):
         weights = np.bincount(inverse, weights=weights)
         values = values.min() + edges * width
-    return marginal_interval(values, np.full(len(values), sd), weights, probability)
+    return lower_quantile(values, np.full(len(values), sd), weights, probability)
 
 
 def _tabulate(z: Array, weights: Array) -> _Table:

@@ -30,7 +30,7 @@ _ROUNDS = 40
 _BLOCKS = 24
 # Slices along an axis, cells across a slice on each other axis, and refinements, by dimension.
 _SLICES = {1: (2048, 1, 1), 2: (96, 24, 4), 3: (48, 9, 5)}
-_LARGEST_REACH = 30.0  # in u: 5e12 spreads of the modes
+_LARGEST_REACH = 40.0  # in u: 1e17 spreads of the modes
 
 Evaluate = Callable[[Array], Array]
 Slope = Callable[[Array], Array]
@@ -168,8 +168,16 @@ def find_support(evaluate: Evaluate, landscape: Landscape, tail_mass: float) -> 
             low = _face(edges, log_mass, log_tail)
             high = _face(-edges[::-1], log_mass[::-1], log_tail)
             width = upper[k] - lower[k]
-            new_lower[k] = lower[k] - 0.3 * width if low is None else low
-            new_upper[k] = upper[k] + 0.3 * width if high is None else -high
+            if (low is None and lower[k] <= -_LARGEST_REACH) or (
+                high is None and upper[k] >= _LARGEST_REACH
+            ):
+                raise InputError(
+                    f"the mass of exp(-potential) does not end on axis {k} within "
+                    f"{landscape.scale[k] * math.sinh(_LARGEST_REACH):.1g} of its mode, so it may "
+                    "not be integrable; give box=[(lower, upper), ...]"
+                )
+            new_lower[k] = max(lower[k] - 0.3 * width, -_LARGEST_REACH) if low is None else low
+            new_upper[k] = min(upper[k] + 0.3 * width, _LARGEST_REACH) if high is None else -high
             settled &= low is not None and high is not None
             settled &= new_upper[k] - new_lower[k] > 0.75 * width
         if settled:
@@ -179,14 +187,6 @@ def find_support(evaluate: Evaluate, landscape: Landscape, tail_mass: float) -> 
         margin = 0.06 * (new_upper - new_lower)
         lower = np.where(new_lower > lower, np.maximum(new_lower - margin, lower), new_lower)
         upper = np.where(new_upper < upper, np.minimum(new_upper + margin, upper), new_upper)
-        reach = np.maximum(np.abs(lower), np.abs(upper))
-        if reach.max() > _LARGEST_REACH:
-            axis = int(np.argmax(reach))
-            raise InputError(
-                f"the mass of exp(-potential) does not end on axis {axis} within "
-                f"{landscape.scale[axis] * math.sinh(_LARGEST_REACH):.1g} of its mode, so it may "
-                "not be integrable; give box=[(lower, upper), ...]"
-            )
     raise InputError(
         "the box that holds the mass of exp(-potential) could not be found; give "
         "box=[(lower, upper), ...]"

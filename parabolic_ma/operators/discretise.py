@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.measures import Measure
+from parabolic_ma.measures import GridDensity, Measure
 from parabolic_ma.operators.inner import InnerDensity, inner_density
-from parabolic_ma.operators.transfer import level_shapes, overlap_weights
+from parabolic_ma.operators.transfer import coarsened, level_shapes, overlap_weights
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
 __all__ = ["Discretisation", "choose_side", "discretise", "log_sources"]
 
-_COARSEST = 32  # cells on the shorter side of the first grid of the nested iteration
 _LARGEST_CUT = 1e-4  # mass that a box given by the user may cut off
 _BOUNDARIES = ("auto", "box", "periodic", "free")
 
@@ -33,7 +32,8 @@ class Discretisation:
     log_source: Array
     """Log density of the grid side's measure at the cell centres, normalised on the grid."""
     log_source_normalizer: float
-    """Log of the integral of ``e^{-potential}`` over the box, by the midpoint rule."""
+    """Log of the integral of ``e^{-potential}``: by the midpoint rule over the box, or exactly 0 for
+    a normalised reference."""
     inner: InnerDensity
     matrix: Array
     """Of the quadratic part, shape ``(d, d)``."""
@@ -93,6 +93,8 @@ def discretise(
     image_box, image_cut = _box(inner, inner_box, tail_mass, names[1])
     grid = Grid(box, shape)
     log_source, log_normalizer = _evaluate(source, grid, names[0])
+    if on_reference and source.normalized:
+        log_normalizer = 0.0
     density = inner_density(inner, image_box, shape)
     if boundary == "free":
         matrix, center, image = _moment_matched(grid, log_source, inner)
@@ -143,7 +145,10 @@ def _mass_outside(measure: Measure, box: Box, wide: Box) -> float:
 
 def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
     """Log density on the grid, normalised there, and the log of its integral before that."""
-    log_values = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
+    if isinstance(measure, GridDensity) and measure.box == grid.box:
+        log_values = np.log(resampled(measure, grid))
+    else:
+        log_values = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
     bad = ~np.isfinite(log_values)
     if bad.any():
         where = grid.points()[np.argmax(bad.ravel())]
@@ -154,6 +159,15 @@ def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
     top = float(log_values.max())
     log_normalizer = top + math.log(float(np.exp(log_values - top).sum()) * grid.cell_volume)
     return log_values - log_normalizer, log_normalizer
+
+
+def resampled(measure: GridDensity, grid: Grid) -> Array:
+    """Values of a density on another grid of its box: cell averages on a coarser axis."""
+    if all(n >= m for n, m in zip(grid.shape, measure.grid.shape, strict=True)):
+        if grid.shape == measure.grid.shape:
+            return measure.values
+        return np.exp(-measure.potential(grid.points())).reshape(grid.shape)
+    return coarsened(measure.values, tuple(map(min, grid.shape, measure.grid.shape)))
 
 
 def _moment_matched(
@@ -183,10 +197,13 @@ def _matrix_power(matrix: Array, power: float) -> Array:
     return (vectors * values**power) @ vectors.T
 
 
-def log_sources(kernels: Any, log_source: Array) -> list[Array]:
-    """Average a normalised log density to every grid of the nested iteration, coarsest first."""
+def log_sources(kernels: Any, log_source: Array, smallest: int) -> list[Array]:
+    """Average a normalised log density to every grid of the nested iteration, coarsest first.
+
+    The shorter side of the coarsest grid has at least ``smallest`` cells.
+    """
     levels = [log_source]
-    for shape in reversed(level_shapes(log_source.shape, _COARSEST)[:-1]):
+    for shape in reversed(level_shapes(log_source.shape, smallest)[:-1]):
         coarse = np.empty(shape)
         weights = [
             w for f, c in zip(levels[0].shape, shape, strict=True) for w in overlap_weights(f, c)

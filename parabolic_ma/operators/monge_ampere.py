@@ -9,6 +9,7 @@ in two.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,9 @@ from parabolic_ma.grid import Grid
 from parabolic_ma.operators.discretise import Discretisation
 from parabolic_ma.typing import Array
 
-__all__ = ["EXTENSION", "OperatorFields", "evaluate"]
+__all__ = ["EXTENSION", "OperatorFields", "evaluate", "with_images"]
 
-EXTENSION = 1e-6
+EXTENSION = 1e-10
 """Eigenvalue below which the logarithm is extended linearly."""
 
 
@@ -38,6 +39,8 @@ class OperatorFields:
     """With the extended logarithm."""
     log_inner: Array
     """Log density of the inner measure at the gradient, up to its normaliser."""
+    extended: Array
+    """Where the extension of the logarithm is active (bool)."""
 
 
 def evaluate(kernels: Any, problem: Discretisation, grid: Grid, u: Array) -> OperatorFields:
@@ -52,7 +55,21 @@ def evaluate(kernels: Any, problem: Discretisation, grid: Grid, u: Array) -> Ope
         kernels.fields_1d(
             u, grid.axis(0), quadratic, *common, gradient[:, 0], low, log_det, log_inner
         )
-        return OperatorFields(gradient, low, low, log_det, log_inner)
+        return OperatorFields(gradient, low, low, log_det, log_inner, low <= EXTENSION)
     high = np.empty(shape)
     kernels.fields(u, *grid.axes(), quadratic, *common, gradient, low, high, log_det, log_inner)
-    return OperatorFields(gradient, low, high, log_det, log_inner)
+    return OperatorFields(gradient, low, high, log_det, log_inner, low <= EXTENSION)
+
+
+def with_images(parts: OperatorFields, mass: Array, area: Array, cell_volume: float) -> OperatorFields:
+    """Put the conservative form in place of the pointwise one.
+
+    The log determinant becomes that of the area of a cell's image over the cell's, and the log
+    inner density its mean over the image. Only an image without mass has no logarithm.
+    """
+    ratio = area / cell_volume
+    log_ratio = np.log(np.maximum(ratio, EXTENSION))
+    log_mass = np.log(np.maximum(mass, 1e-300)) - np.log(cell_volume)
+    return dataclasses.replace(
+        parts, log_det=log_ratio, log_inner=log_mass - log_ratio, extended=mass <= 0.0
+    )

@@ -12,6 +12,7 @@ from parabolic_ma.typing import Array
 
 __all__ = [
     "blur_log",
+    "coarsened",
     "cubic_weights",
     "level_shapes",
     "overlap_weights",
@@ -52,6 +53,19 @@ def overlap_weights(fine: int, coarse: int) -> tuple[Array, Array]:
         share[:, k] = np.clip(hi - lo, 0.0, None)
     share[share < 1e-9] = 0.0
     return first, share / share.sum(axis=1, keepdims=True)
+
+
+def coarsened(values: Array, shape: tuple[int, ...]) -> Array:
+    """Average cell values to a coarser grid of the same box, conserving their sum times volume."""
+    for axis, target in enumerate(shape):
+        while values.shape[axis] > target:
+            fine = values.shape[axis]
+            coarse = max(target, (fine + 1) // 2)
+            first, share = overlap_weights(fine, coarse)
+            index = np.minimum(first[:, None] + np.arange(3), fine - 1)
+            lines = np.moveaxis(values, axis, 0)[index]
+            values = np.moveaxis(np.einsum("ik,ik...->i...", share, lines), 0, axis)
+    return np.ascontiguousarray(values)
 
 
 def prolongation_weights(fine: int, coarse: int) -> tuple[Array, Array]:

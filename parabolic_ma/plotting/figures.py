@@ -378,7 +378,7 @@ def _draw_map(upper: Any, lower: Any, solution: Solution) -> None:
 
 
 def _draw_convergence(ax: Any, solution: Solution) -> None:
-    """Residual and KL against the steps, with the grid of each level behind them."""
+    """Residual and mass error against the steps, with the grid of each level behind them."""
     from matplotlib.ticker import MaxNLocator
 
     history = solution.history
@@ -386,7 +386,6 @@ def _draw_convergence(ax: Any, solution: Solution) -> None:
     ax.set(xlabel="step", ylabel="nats")
     curves = [
         ("residual", "residual", palette.INK, "-", "o"),
-        ("residual_max", "its maximum", palette.FAINT, "-", None),
         ("mass_error", "mass error", palette.GOOD, "-", None),
         ("kl", "KL(ρ | μ)", palette.TARGET, "-", None),
     ]
@@ -415,8 +414,8 @@ def _draw_convergence(ax: Any, solution: Solution) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     ax.grid(axis="y", color=palette.FAINT, alpha=0.25, linewidth=0.6)
     ax.legend(
-        loc="lower center", ncols=min(3, len(drawn)), fontsize=8.5, handlelength=1.4, handletextpad=0.4,
-        columnspacing=1.0, borderaxespad=0.1,
+        loc="lower center", ncols=min(3, len(drawn)), fontsize=8.5, handlelength=1.4,
+        handletextpad=0.4, columnspacing=1.0, borderaxespad=0.1,
     )  # fmt: skip
     if "level" in history:
         _mark_levels(ax, history["level"])
@@ -425,6 +424,7 @@ def _draw_convergence(ax: Any, solution: Solution) -> None:
 def _mark_levels(ax: Any, levels: Array) -> None:
     """Shade every other level and write its grid ("64x64" in the history) at the top."""
     starts = np.concatenate([[0], np.flatnonzero(levels[1:] != levels[:-1]) + 1, [levels.size]])
+    narrow = np.diff(starts).min() < 0.1 * levels.size
     for k, (first, last) in enumerate(itertools.pairwise(starts)):
         left, right = first + 0.5, last + 0.5
         if k % 2:
@@ -433,7 +433,7 @@ def _mark_levels(ax: Any, levels: Array) -> None:
         ax.text(
             0.5 * (left + right), 0.985, _cells(shape), transform=ax.get_xaxis_transform(),
             ha="center", va="top", fontsize=7.5, color=palette.INK,
-            rotation=90 if starts.size > 4 else 0,
+            rotation=90 if narrow else 0,
         )  # fmt: skip
 
 
@@ -472,6 +472,8 @@ def _with_error(name: str, value: float, error: float) -> str:
         return ""
     if not (math.isfinite(error) and error > 0):
         return f"{name} {_number(value, '.6g')}"
+    if abs(value) < 1e-4:
+        return f"{name} {_number(value, '.1e')} ± {_number(error, '.1g')}"
     digits = min(12, max(0, 1 - math.floor(math.log10(error))))
     return f"{name} {_number(value, f'.{digits}f')} ± {_number(error, '.1g')}"
 

@@ -74,10 +74,12 @@ def judge(
     balanced = np.exp(parts.log_inner + parts.log_det) * grid.cell_volume
     constant = math.log(balanced.sum())
     mean = float(np.vdot(weight, excess))
-    residual = float(np.sqrt(max(np.vdot(weight, (excess - mean) ** 2), 0.0)))
+    # 2 tanh(F / 2) = (m det - c nu) / mean: the residual for small ones, and at most 2 where the
+    # potential is not convex, so that a cell of mass 1e-9 does not decide the norm
+    bounded = 2.0 * np.tanh(0.5 * (excess - constant))
+    residual = float(np.sqrt(np.vdot(weight, bounded**2)))
     bulk = source >= _tail_level(source, weight)
     under_inner = float(np.vdot(balanced, excess)) / math.exp(constant)
-    extended = parts.low <= EXTENSION
 
     on_reference = problem.side == "reference"
     quadrature = problem.log_source_normalizer - problem.inner.log_normalizer
@@ -119,12 +121,12 @@ def judge(
     )
     certificate = Certificate(
         residual=residual,
-        residual_max=float(np.abs(excess - mean)[bulk].max()),
+        residual_max=float(np.abs(excess - constant)[bulk].max()),
         rounding_floor=_rounding_floor(grid, u, parts.low, weight),
         min_eigenvalue=float(parts.low[bulk].min()),
         max_eigenvalue=float(parts.high[bulk].max()),
-        extension_mass=float(weight[extended].sum()),
-        extension_cells=int(np.count_nonzero(extended)),
+        extension_mass=float(weight[parts.extended].sum()),
+        extension_cells=int(np.count_nonzero(parts.extended)),
         floored_mass=floored_mass,
         truncated_mass=problem.truncated_mass,
         solver_constant=solver_constant,

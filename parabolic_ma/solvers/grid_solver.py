@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,12 +15,13 @@ from parabolic_ma import backends
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.operators.discretise import Discretisation, discretise, log_sources
 from parabolic_ma.operators.grid_map import GridMap
-from parabolic_ma.operators.monge_ampere import evaluate
+from parabolic_ma.operators.monge_ampere import evaluate, with_images
 from parabolic_ma.solution import GridFields, GridPotential, History, Provenance, Solution
+from parabolic_ma.solvers.cell_equation import CellEquation
 from parabolic_ma.solvers.certificate import Convergence, judge, squared_distance
 from parabolic_ma.solvers.iterate import GHOSTS, Iterate, interior, prolong
 from parabolic_ma.solvers.line_equation import LineEquation
-from parabolic_ma.solvers.nested import NestedState, Plan, advance, begin
+from parabolic_ma.solvers.nested import EXTENSION_MASS, NestedState, Plan, advance, begin
 from parabolic_ma.solvers.point_equation import PointEquation
 from parabolic_ma.status import InputError, Status
 from parabolic_ma.typing import Array
@@ -34,7 +36,9 @@ _SIDES = ("auto", "reference", "target")
 _BOUNDARIES = ("auto", "box", "periodic", "free")
 _INNER = ("auto", "point", "cell")
 _BYTES_A_CELL = {1: 400, 2: 330}
-_EXTENSION_MASS = 1e-8  # mass on which the extended logarithm may be active
+_COARSEST = 32  # cells on the shorter side of the first grid of the nested iteration
+_COARSEST_CELLS = 16  # the same for the conservative equation
+_HALVINGS = 5
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class GridSolver:
         InputError
             If the problem does not fit the grid, or the grid does not fit into memory.
         """
-        shape = self._shape
+        shape = self._grid_shape()
         if len(shape) != problem.dim:
             raise InputError(
                 f"shape={shape} has {len(shape)} axes and the problem dimension {problem.dim}; "
@@ -152,13 +156,17 @@ class GridSolver:
             problem, shape, self.side, self.boundary, self.tail_mass,
             self.reference_box, self.target_box,
         )  # fmt: skip
+        cells = self._inner(problem) == "cell"
         plan = Plan(
             problem=discretised,
-            sources=tuple(log_sources(kernels, discretised.log_source)),
+            sources=tuple(
+                log_sources(kernels, discretised.log_source, _COARSEST_CELLS if cells else _COARSEST)
+            ),
             equation=self._equation(problem, kernels, discretised),
             kernels=kernels,
             tolerance=None if self.tol == "discretisation" else float(self.tol),
             max_steps=self.max_steps,
+            halvings=_HALVINGS if cells else 0,
             sharp=self.richardson,
         )
         start = None if initial is None else _start(kernels, discretised, initial)
@@ -197,6 +205,9 @@ class GridSolver:
             discretised.boundary,
         )  # fmt: skip
         parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
+        if self._inner(problem) == "cell" and problem.dim == 2:
+            equation = state.equation if state.last_grid else plan.equation(plan.sources[-1])
+            parts = with_images(parts, *equation.images(iterate), discretised.grid.cell_volume)
         judgement = judge(
             discretised, parts, core, potential,
             Convergence(
@@ -226,15 +237,22 @@ class GridSolver:
             ),
         )  # fmt: skip
 
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        assert isinstance(self.shape, tuple)
-        return self.shape
+    def _grid_shape(self) -> tuple[int, ...]:
+        return self.shape if isinstance(self.shape, tuple) else (self.shape,)
+
+    def _inner(self, problem: TransportProblem) -> str:
+        """Return "point" or "cell": the cell when neither measure is log-concave."""
+        if self.inner != "auto":
+            return self.inner
+        convex = problem.reference.log_concave or problem.target.log_concave
+        return "point" if convex else "cell"
 
     def _equation(self, problem: TransportProblem, kernels: Any, discretised: Discretisation) -> Any:
         """Return what makes the equation of a grid from its log source."""
         if problem.dim == 1:
             return lambda source: LineEquation(kernels, discretised, source)
+        if self._inner(problem) == "cell":
+            return lambda source: CellEquation(kernels, discretised, source)
         return lambda source: PointEquation(kernels, discretised, source)
 
     def _verdict(
@@ -250,7 +268,7 @@ class GridSolver:
             message += f" (rounding floor {certificate.rounding_floor:.1e})"
         if not math.isfinite(certificate.residual):
             return Status.DIVERGED, message
-        if status is Status.CONVERGED and certificate.extension_mass > _EXTENSION_MASS:
+        if status is Status.CONVERGED and certificate.extension_mass > EXTENSION_MASS:
             message += f", not convex on cells with mass {certificate.extension_mass:.1e}"
             return Status.LOST_CONVEXITY, message
         return status, message
@@ -270,13 +288,11 @@ def _check_memory(shape: tuple[int, ...]) -> None:
 def _free_memory() -> int | None:
     """Bytes that a program may still take, where the system tells."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
-        pass
-    return None
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
 
 
 def _start(kernels: Any, problem: Discretisation, initial: Any) -> Iterate:

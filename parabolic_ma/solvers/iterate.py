@@ -36,8 +36,8 @@ class Measured:
     chi: float
     """``sqrt(sum (m det - c nu)^2 / (m |det| + c nu))``: 0 when solved, at most about 1.4."""
     min_eigenvalue: float
-    clipped_mass: float
-    """Mass of the cells on which the operator's eigenvalues were clipped."""
+    extended_mass: float
+    """Mass of the cells on which the log form needs its extension: not convex there."""
     largest: float
     """Largest row-scaled residual."""
 

@@ -22,7 +22,10 @@ from parabolic_ma.solvers.iterate import Iterate, Measured, prolong
 from parabolic_ma.status import Status
 from parabolic_ma.typing import Array
 
-__all__ = ["Equation", "NestedState", "Plan", "advance", "begin"]
+__all__ = ["EXTENSION_MASS", "Equation", "NestedState", "Plan", "advance", "begin"]
+
+EXTENSION_MASS = 1e-8
+"""Mass on which the extended logarithm may be active in a converged result."""
 
 _FIRST_TIME_STEP = 1e3
 _COLD_TIME_STEP = 100.0
@@ -37,6 +40,7 @@ _COARSE_STEPS = 8
 _COARSE_RATIO = 0.03  # algebraic over discretisation error on all grids but the last
 _FINE_RATIO = 0.1
 _EASY = 5e-2  # linear reduction asked of the multigrid
+_SOUND = 5e-3  # chi above which a result is never called solved
 _STALL = 8  # steps without progress on the last grid
 
 
@@ -78,6 +82,8 @@ class Plan:
     tolerance: float | None
     """Weighted residual to polish to; None stops at discretisation accuracy."""
     max_steps: int
+    halvings: int
+    """Times that a step may be halved before it is undone and the time step shrinks."""
     sharp: bool
     """Whether the last two grids are polished well below their discretisation error."""
 
@@ -161,41 +167,66 @@ def advance(state: NestedState) -> NestedState:
     if state.status is not None:
         return state
     state = _record(state, measured)
+    if state.rejections > _MOST_REJECTIONS and state.mixture is None:
+        return _give_up(state)
     if state.mixture is not None:
         settled = _continue_mixture(state, measured)
         if settled is not None:
             return settled
-    elif _is_solved(state, measured):
+    elif _is_solved(state, measured) or (
+        _is_accurate(state) and _is_sound(measured, _SOUND)
+    ):
         return _next_grid(state)
     elif state.last_grid and state.idle >= _STALL:
         return dataclasses.replace(state, status=Status.STALLED)
     state = _newton_step(state, measured)
     if state.mixture is None and _is_accurate(state):
-        return _next_grid(state)
+        # a map that was sound before a step this small needs no further look
+        if not state.last_grid or _is_sound(measured, 4.0 * _SOUND):
+            return _next_grid(state)
     return state
 
 
 def _measure(state: NestedState) -> tuple[NestedState, Measured]:
-    """Linearise at the iterate; undo the last step and shrink the time step if chi grew."""
-    cold = state.mixture is not None
-    growth = _COLD_GROWTH if cold else _GROWTH
+    """Linearise at the iterate; shorten or undo the last step if chi grew."""
     measured = state.equation.linearise(state.iterate, state.pseudo_time, state.source)
-    bound = growth * state.chi if cold else max(growth * state.chi, _HARMLESS)
-    if state.previous is not None and not (measured.finite and measured.chi <= bound):
-        rejections = state.rejections + 1
-        pseudo_time = min(state.pseudo_time, 10.0) / 6.0
-        state = dataclasses.replace(
-            state, iterate=state.previous, pseudo_time=pseudo_time, rejections=rejections
-        )
-        measured = state.equation.linearise(state.iterate, pseudo_time, state.source)
-        if rejections > _MOST_REJECTIONS and not cold:
-            state = _give_up(state)
-    elif state.previous is not None:
-        faster = max(3.0, 1.5 * state.chi / max(measured.chi, 1e-300))
-        state = dataclasses.replace(state, pseudo_time=min(state.pseudo_time * faster, 1e12))
-    if not measured.finite and state.status is None:
+    if state.previous is not None:
+        halvings = 0
+        while not _acceptable(state, measured) and halvings < state.plan.halvings:
+            halvings += 1
+            middle = _midpoint(state.previous, state.iterate)
+            state = dataclasses.replace(state, iterate=middle, change=0.5 * state.change)
+            measured = state.equation.linearise(middle, state.pseudo_time, state.source)
+        if _acceptable(state, measured):
+            faster = max(3.0, 1.5 * state.chi / max(measured.chi, 1e-300))
+            state = dataclasses.replace(state, pseudo_time=min(state.pseudo_time * faster, 1e12))
+        else:
+            pseudo_time = min(state.pseudo_time, 10.0) / 6.0
+            state = dataclasses.replace(
+                state,
+                iterate=state.previous,
+                pseudo_time=pseudo_time,
+                rejections=state.rejections + 1,
+            )
+            measured = state.equation.linearise(state.iterate, pseudo_time, state.source)
+    if not measured.finite:
         state = dataclasses.replace(state, status=Status.DIVERGED)
     return state, measured
+
+
+def _acceptable(state: NestedState, measured: Measured) -> bool:
+    """Whether chi has not grown by more than may be forgiven."""
+    if state.mixture is not None:
+        bound = _COLD_GROWTH * state.chi
+    elif state.plan.halvings:
+        bound = state.chi
+    else:
+        bound = max(_GROWTH * state.chi, _HARMLESS)
+    return measured.finite and measured.chi <= bound
+
+
+def _midpoint(a: Iterate, b: Iterate) -> Iterate:
+    return Iterate(0.5 * (a.u + b.u), 0.5 * (a.log_c + b.log_c))
 
 
 def _give_up(state: NestedState) -> NestedState:
@@ -287,6 +318,11 @@ def _is_accurate(state: NestedState) -> bool:
     if state.plan.sharp and state.index >= len(state.plan.sources) - 2:
         ratio *= 0.05
     return state.algebraic <= ratio * state.discretisation
+
+
+def _is_sound(measured: Measured, chi: float) -> bool:
+    """Whether the potential is convex where there is mass and the masses nearly balance."""
+    return measured.extended_mass <= 0.5 * EXTENSION_MASS and measured.chi <= chi
 
 
 def _next_grid(state: NestedState) -> NestedState:

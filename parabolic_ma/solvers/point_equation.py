@@ -16,8 +16,8 @@ from parabolic_ma.typing import Array
 __all__ = ["PointEquation"]
 
 CLIP = 3e-3  # smallest ratio of the eigenvalues that the operator (not the residual) uses
-_EDGE = 0.3  # floor of the outward drift at a free boundary, in units of the larger eigenvalue
-_PECLET = 2.0  # drift over diffusion above which a row is made upwind
+EDGE = 0.3  # floor of the outward drift at a free boundary, in units of the larger eigenvalue
+PECLET = 2.0  # drift over diffusion above which a row is made upwind
 _MASS_FLOOR = 1e-6  # weight of cells without mass in the linear solver's norm
 _MOST_CYCLES = 4
 _DETERMINANT_CAP = 1e4  # largest target determinant, relative to that of the affine map
@@ -76,8 +76,8 @@ class PointEquation:
             *self.kernels.linearise(
                 iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
                 inner.kind, inner.params, inner.table, CLIP, pseudo_time,
-                _EDGE if self.problem.boundary == "free" else 0.0, _PECLET, self.log_cap,
-                self.multigrid.rows[0], self.multigrid.rhs[0],
+                EDGE if self.problem.boundary == "free" else 0.0, PECLET, self.log_cap,
+                self.multigrid.rows[0], self.multigrid.rhs[0], self.multigrid.work[0],
             )
         )  # fmt: skip
 
@@ -100,14 +100,22 @@ class PointEquation:
         """
         log_c = iterate.log_c
         if measured.chi < 0.5 and measured.mass > 0.0:
-            shift = math.log(measured.mass / measured.total)
-            log_c += min(max(shift, -0.5), 0.5)
+            # Solve for the balanced constant: what is left of the right-hand side is then in the
+            # range of the rows, which constants are nearly in the null space of.
+            shift = min(max(math.log(measured.mass / measured.total), -0.5), 0.5)
+            log_c += shift
+            self.kernels.axpy(-shift, self.multigrid.work[0], self.multigrid.rhs[0])
         self.multigrid.setup()
-        used, reduction = self.linear.solve(tolerance, _MOST_CYCLES)
+        v, used, reduction = self._solve(measured, tolerance)
         u = iterate.u.copy()
-        self.kernels.add_correction(u, self.linear.solution, 1.0)
-        change = self.kernels.gradient_norm(self.linear.solution, self.log_source, *self.spacing)
+        self.kernels.add_correction(u, v, 1.0)
+        change = self.kernels.gradient_norm(v, self.log_source, *self.spacing)
         return Iterate(u, log_c), change, used, reduction
+
+    def _solve(self, measured: Measured, tolerance: float) -> tuple[Array, int, float]:
+        """Solve the assembled rows; return the padded correction, cycles and reduction."""
+        used, reduction = self.linear.solve(tolerance, _MOST_CYCLES)
+        return self.linear.solution, used, reduction
 
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""

@@ -101,6 +101,7 @@ TARGETS = {
     "skewed": (lambda x: x[:, 0] + np.exp(-x[:, 0]), 1, stats.gumbel_r()),
     "half-line": (lambda x: np.where(x[:, 0] > 0, x[:, 0], np.inf), 1, stats.expon()),
     "heavy": (lambda x: 2.5 * np.log1p(x[:, 0] ** 2 / 4), 1, stats.t(4)),
+    "heavier": (lambda x: np.log1p(x[:, 0] ** 2), 1, stats.cauchy()),
 }
 
 
@@ -207,8 +208,8 @@ def bad_at(value):
             lambda: Potential(lambda x: x**2, 2),
             r"given \(7, 2\) it returned \(7, 2\)",
         ),
-        (lambda: Potential(lambda x: np.float64(1.0), 2), r"given \(7, 2\) it returned \(\)"),
-        (lambda: Potential(lambda x: "no", 2), "must return numbers, it returned str"),
+        (lambda: Potential(lambda _: np.float64(1.0), 2), r"given \(7, 2\) it returned \(\)"),
+        (lambda: Potential(lambda _: "no", 2), "must return numbers, it returned str"),
         (lambda: Potential(quadratic, 2, gradient=quadratic), "the gradient must map points of"),
         (
             lambda: Potential(bad_at(np.nan), 2).potential([[0, 0], [3, 0]]),

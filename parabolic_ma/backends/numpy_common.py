@@ -1,0 +1,26 @@
+"""What the NumPy kernels share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+kernel = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+"""Decorator of every kernel: an iterate that diverges shows as infinities and NaNs in the results,
+which the solver looks for, and not as a warning, as in the compiled backends."""
+
+
+def gather(values, first, weights):
+    """Weighted sums of neighbours on axis 0: ``sum_k weights[i, k] values[first[i] + k]``.
+
+    Indices beyond the end are moved inside; their weights are zero.
+    """
+    index = np.minimum(first[:, None] + np.arange(weights.shape[1]), len(values) - 1)
+    column = (slice(None),) + (None,) * (values.ndim - 1)
+    return sum(w[column] * values[i] for w, i in zip(weights.T, index.T, strict=True))
+
+
+def log_average(values, weights):
+    """Return ``log(sum weights exp(values))`` over the last axis; nothing under- or overflows."""
+    values = np.where(weights > 0, values, -np.inf)
+    top = values.max(axis=-1)
+    return top + np.log((weights * np.exp(values - top[..., None])).sum(axis=-1))

@@ -1,0 +1,77 @@
+"""The NumPy backend: every kernel of the protocol in whole-array arithmetic, to be read.
+
+It is the reference that the compiled backends are tested against, and some tens of times slower.
+"""
+
+from __future__ import annotations
+
+from parabolic_ma.backends.numpy_cells import (
+    apply_nine,
+    cell_images,
+    linearise_cells,
+    running_sums,
+)
+from parabolic_ma.backends.numpy_krylov import axpy, dots, mass_weight
+from parabolic_ma.backends.numpy_multigrid import (
+    chebyshev,
+    coarsen_rows,
+    dense_matrix,
+    factorise,
+    fill_ghosts,
+    prolong_add,
+    residual,
+    restrict,
+    solve_dense,
+)
+from parabolic_ma.backends.numpy_newton import (
+    add_correction,
+    fields,
+    gradient_norm,
+    inner_row,
+    linearise,
+)
+from parabolic_ma.backends.numpy_newton_1d import (
+    average_log_1d,
+    fields_1d,
+    fill_ghosts_1d,
+    gradient_norm_1d,
+    inner_row_1d,
+    interpolate_1d,
+    linearise_1d,
+    solve_rows_1d,
+)
+from parabolic_ma.backends.numpy_transfer import average_log, interpolate
+
+__all__ = [
+    "add_correction",
+    "apply_nine",
+    "average_log",
+    "average_log_1d",
+    "axpy",
+    "cell_images",
+    "chebyshev",
+    "coarsen_rows",
+    "dense_matrix",
+    "dots",
+    "factorise",
+    "fields",
+    "fields_1d",
+    "fill_ghosts",
+    "fill_ghosts_1d",
+    "gradient_norm",
+    "gradient_norm_1d",
+    "inner_row",
+    "inner_row_1d",
+    "interpolate",
+    "interpolate_1d",
+    "linearise",
+    "linearise_1d",
+    "linearise_cells",
+    "mass_weight",
+    "prolong_add",
+    "residual",
+    "restrict",
+    "running_sums",
+    "solve_dense",
+    "solve_rows_1d",
+]

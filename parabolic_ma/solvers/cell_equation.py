@@ -1,0 +1,100 @@
+"""The conservative equation on one grid: every cell's image holds the cell's mass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.grid import Grid
+from parabolic_ma.linear.krylov import ConjugateResiduals
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.operators.transfer import coarsened
+from parabolic_ma.solvers.iterate import Iterate, Measured
+from parabolic_ma.solvers.point_equation import CLIP, EDGE, PECLET, PointEquation
+from parabolic_ma.typing import Array
+
+__all__ = ["CellEquation", "inner_masses"]
+
+_EXACT_BELOW = 1e-2  # chi from which the exact derivative is used: before, it folds the map
+_EXACT_CYCLES = 12
+_EXACT_TOLERANCE = 2e-2
+_EXACT_TIME_STEP = 100.0  # below, a step has been undone lately
+_EXACT_USEFUL = 0.3  # linear reduction that an exact step must reach to be used
+
+
+def inner_masses(kernels: Any, problem: Discretisation, shape: tuple[int, ...]) -> Array:
+    """Return the inner density's cell values on its box, averaged to ``shape``, of mass one."""
+    box = problem.inner.box
+    fine = Grid(box, problem.grid.shape)
+    log_values = problem.inner.log_density(kernels, fine.points()).reshape(fine.shape)
+    values = np.exp(log_values - problem.inner.log_normalizer)
+    return coarsened(values, shape)
+
+
+class CellEquation(PointEquation):
+    """The inner density integrated over the image of each cell.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    problem : Discretisation
+        Its geometry; the grid may be coarser than the problem's.
+    log_source : ndarray
+        Normalised log density of the grid side's measure on this grid.
+    """
+
+    def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
+        super().__init__(kernels, problem, log_source)
+        values = inner_masses(kernels, problem, self.shape)
+        grid = Grid(problem.inner.box, self.shape)
+        if problem.boundary == "box":
+            values /= values.sum() * grid.cell_volume
+        self.sums = kernels.running_sums(values, grid.spacing[0])
+        self.geometry = np.array([*grid.box.lower, *grid.spacing])
+        self._pseudo_time = math.inf
+        self.nine = np.empty((3, 3, *self.shape), np.float32)
+        self._exact = ConjugateResiduals(kernels, self.multigrid, self._apply)
+        self._exact.weight = self.linear.weight
+
+    def _apply(self, v: Array, out: Array) -> None:
+        self.kernels.apply_nine(self.nine, v, out)
+
+    def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
+        """Assemble both matrices at an iterate and measure its residual."""
+        inner = self.problem.inner
+        self._pseudo_time = pseudo_time
+        return Measured(
+            *self.kernels.linearise_cells(
+                iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
+                self.sums, self.geometry, inner.kind, inner.params, inner.table, CLIP, pseudo_time,
+                EDGE if self.problem.boundary == "free" else 0.0, PECLET, self.log_cap,
+                self.multigrid.rows[0], self.multigrid.rhs[0], self.multigrid.work[0], self.nine,
+            )
+        )  # fmt: skip
+
+    def _solve(self, measured: Measured, tolerance: float) -> tuple[Array, int, float]:
+        """Newton's correction near the solution, the elliptic quasi-Newton one elsewhere.
+
+        The exact matrix loses ellipticity where an image is nearly flat; then its solve stagnates,
+        or its step was undone and the time step is short, and the clipped rows are safer.
+        """
+        if measured.chi > _EXACT_BELOW or self._pseudo_time < _EXACT_TIME_STEP:
+            return super()._solve(measured, tolerance)
+        rhs = self.multigrid.rhs[0].copy()
+        used, reduction = self._exact.solve(_EXACT_TOLERANCE, _EXACT_CYCLES)
+        if reduction < _EXACT_USEFUL:
+            return self._exact.solution, used, reduction
+        self.multigrid.rhs[0][:] = rhs
+        v, more, reduction = super()._solve(measured, tolerance)
+        return v, used + more, reduction
+
+    def images(self, iterate: Iterate) -> tuple[Array, Array]:
+        """Inner mass and signed area of the image of every cell."""
+        mass, area = np.empty(self.shape), np.empty(self.shape)
+        self.kernels.cell_images(
+            iterate.u, *self.axes, self.quadratic, self.sums, self.geometry, mass, area
+        )
+        return mass, area
