@@ -413,17 +413,29 @@ def backends(*, json: Json = False) -> int:
 
 
 @app.command
-def bench(*, json: Json = False) -> int:
-    """Measure speed and accuracy on the benchmark problems.
+def bench(
+    *names: str, quick: Annotated[bool, Parameter(negative="")] = False, json: Json = False
+) -> int:
+    """Measure accuracy and speed on the benchmark problems.
 
     Parameters
     ----------
+    names
+        The cases to measure; all of them if not given.
+    quick
+        Use coarse grids, with goals of accuracy to match and none for times.
     json
         Print JSON.
     """
     from parabolic_ma import benchmark
 
-    benchmark.run(json=json)
+    rows = benchmark.run(names, quick, report=lambda name: _say(f"bench {name}"))
+    if json:
+        _print_json(benchmark.as_json(rows))
+    else:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 160).print(benchmark.as_table(rows))
     return _DONE
 
 

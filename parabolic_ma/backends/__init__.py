@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
+from parabolic_ma.backends.protocol import Kernels
 from parabolic_ma.status import InputError, MissingExtraError
 
-__all__ = ["BackendInfo", "available", "get"]
+__all__ = ["BackendInfo", "Kernels", "available", "get"]
 
 _MODULES = {
     "numba": ("parabolic_ma.backends.numba_cpu", "numba", "numba"),
@@ -30,7 +31,7 @@ class BackendInfo:
     description: str
 
 
-def get(name: str) -> Any:
+def get(name: str) -> Kernels:
     """Return the kernels of a backend as a namespace.
 
     Raises
@@ -45,7 +46,7 @@ def get(name: str) -> Any:
     module, package, extra = _MODULES[name]
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(f"backend={name!r}", extra)
-    return importlib.import_module(module)
+    return cast("Kernels", importlib.import_module(module))
 
 
 def available() -> list[BackendInfo]:

@@ -8,7 +8,7 @@ from parabolic_ma.backends.numba_cells import (
     linearise_cells,
     running_sums,
 )
-from parabolic_ma.backends.numba_krylov import axpy, dots, mass_weight
+from parabolic_ma.backends.numba_krylov import axpy, cell_masses, dots, norm_weight
 from parabolic_ma.backends.numba_multigrid import (
     chebyshev,
     coarsen_rows,
@@ -66,7 +66,8 @@ __all__ = [
     "inner_row",
     "interpolate",
     "linearise",
-    "mass_weight",
+    "cell_masses",
+    "norm_weight",
     "prolong_add",
     "residual",
     "restrict",

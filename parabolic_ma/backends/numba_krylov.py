@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from parabolic_ma.backends.numba_math import exp
+
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def dots(w, r, weight):
@@ -39,13 +41,26 @@ def axpy(alpha, x, y):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mass_weight(log_source, floor, weight):
-    """``weight = exp(log_source - max) + floor``, float32."""
-    top = -np.inf
+def cell_masses(log_source, area, mass):
+    """``mass = exp(log_source) area``, float32."""
     nx, ny = log_source.shape
     for i in range(nx):
+        s, m = log_source[i], mass[i]
         for j in range(ny):
-            top = max(top, log_source[i, j])
+            m[j] = exp(s[j]) * area
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def norm_weight(mass, floor, weight):
+    """``weight = sqrt(mass / max mass) + floor``."""
+    top = np.float32(0.0)
+    nx, ny = mass.shape
     for i in range(nx):
         for j in range(ny):
-            weight[i, j] = np.exp(log_source[i, j] - top) + floor
+            top = max(top, mass[i, j])
+    r = np.float32(1.0) / top
+    f = np.float32(floor)
+    for i in range(nx):
+        m, w = mass[i], weight[i]
+        for j in range(ny):
+            w[j] = np.sqrt(m[j] * r) + f

@@ -16,83 +16,81 @@ import math
 import numpy as np
 from numba import njit
 
+from parabolic_ma.backends.numba_math import exp, log
+
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
 
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _cubic_weights(t):
-    s = 1.0 - t
-    return (
-        s * s * s / 6.0,
-        (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0,
-        (4.0 - 6.0 * s * s + 3.0 * s * s * s) / 6.0,
-        t * t * t / 6.0,
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _cubic_slopes(t):
-    s = 1.0 - t
-    return (-0.5 * s * s, 1.5 * t * t - 2.0 * t, 2.0 * s - 1.5 * s * s, 0.5 * t * t)
+# Rows are worked on in tiles of one scratch array: with constant offsets into the same array LLVM
+# sees that the streams do not overlap and turns every loop into SIMD code.
+_T = 256
+_X1, _X2, _H11, _H12, _H22, _LOGM, _F1, _F2 = (k * _T for k in range(8))
+_NU, _M, _T2, _LOGT = (k * _T for k in range(8, 12))
+_O1, _O2, _E1, _E2 = _NU, _M, _T2, _LOGT  # used before those are
+_A, _D, _X, _P, _Q, _R, _TAN, _DET, _LOW, _EDGE = (k * _T for k in range(12, 22))
+_S, _C, _N = 22 * _T, 24 * _T, 26 * _T  # rows of u with one more cell at either end
+_SIZE = 28 * _T
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _row_gaussian(x1, x2, params, logm, f1, f2):
-    """Params: constant, mean (2), precision (p11, p12, p22)."""
+def _tile_gaussian(b, n, params):
+    """Params: log density at the mean, mean (2), precision (p11, p12, p22)."""
     k, m1, m2, p11, p12, p22 = params[0], params[1], params[2], params[3], params[4], params[5]
-    for j in range(x1.shape[0]):
-        u = x1[j] - m1
-        v = x2[j] - m2
+    for j in range(n):
+        u = b[_X1 + j] - m1
+        v = b[_X2 + j] - m2
         g1 = p11 * u + p12 * v
         g2 = p12 * u + p22 * v
-        f1[j] = g1
-        f2[j] = g2
-        logm[j] = k - 0.5 * (u * g1 + v * g2)
+        b[_F1 + j] = g1
+        b[_F2 + j] = g2
+        b[_LOGM + j] = k - 0.5 * (u * g1 + v * g2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _row_mixture(x1, x2, params, logm, f1, f2):
+def _tile_mixture(b, n, params):
     """Params: six numbers a component as for one Gaussian, the constant with its log weight."""
-    n = params.shape[0] // 6
-    for j in range(x1.shape[0]):
-        top = -np.inf
-        total = 0.0
-        s1 = 0.0
-        s2 = 0.0
-        for c in range(n):
-            o = 6 * c
-            u = x1[j] - params[o + 1]
-            v = x2[j] - params[o + 2]
-            g1 = params[o + 3] * u + params[o + 4] * v
-            g2 = params[o + 4] * u + params[o + 5] * v
-            e = params[o] - 0.5 * (u * g1 + v * g2)
-            if e > top:
-                scale = math.exp(top - e)
-                total = total * scale + 1.0
-                s1 = s1 * scale + g1
-                s2 = s2 * scale + g2
-                top = e
-            else:
-                w = math.exp(e - top)
-                total += w
-                s1 += w * g1
-                s2 += w * g2
-        logm[j] = top + math.log(total)
-        f1[j] = s1 / total
-        f2[j] = s2 / total
+    for j in range(n):
+        b[_T2 + j] = -1e300
+        b[_NU + j] = 0.0
+        b[_F1 + j] = 0.0
+        b[_F2 + j] = 0.0
+    for c in range(params.shape[0] // 6):
+        k, m1, m2 = params[6 * c], params[6 * c + 1], params[6 * c + 2]
+        p11, p12, p22 = params[6 * c + 3], params[6 * c + 4], params[6 * c + 5]
+        for j in range(n):
+            u = b[_X1 + j] - m1
+            v = b[_X2 + j] - m2
+            e = k - 0.5 * (u * (p11 * u + p12 * v) + v * (p12 * u + p22 * v))
+            b[_T2 + j] = max(b[_T2 + j], e)
+    for c in range(params.shape[0] // 6):
+        k, m1, m2 = params[6 * c], params[6 * c + 1], params[6 * c + 2]
+        p11, p12, p22 = params[6 * c + 3], params[6 * c + 4], params[6 * c + 5]
+        for j in range(n):
+            u = b[_X1 + j] - m1
+            v = b[_X2 + j] - m2
+            g1 = p11 * u + p12 * v
+            g2 = p12 * u + p22 * v
+            w = exp(k - 0.5 * (u * g1 + v * g2) - b[_T2 + j])
+            b[_NU + j] += w
+            b[_F1 + j] += w * g1
+            b[_F2 + j] += w * g2
+    for j in range(n):
+        total = b[_NU + j]
+        b[_F1 + j] /= total
+        b[_F2 + j] /= total
+        b[_LOGM + j] = b[_T2 + j] + log(total)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _row_uniform(x1, x2, params, logm, f1, f2):
+def _tile_uniform(b, n, params):
     """Params: log density."""
-    for j in range(x1.shape[0]):
-        logm[j] = params[0]
-        f1[j] = 0.0
-        f2[j] = 0.0
+    for j in range(n):
+        b[_LOGM + j] = params[0]
+        b[_F1 + j] = 0.0
+        b[_F2 + j] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _row_table(x1, x2, params, table, logm, f1, f2):
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _tile_table(b, n, params, table):
     """Cubic B-spline of the log density.
 
     Params: lower corner (2), spacing (2), curvature. ``table`` has two coefficients of padding a
@@ -101,71 +99,225 @@ def _row_table(x1, x2, params, table, logm, f1, f2):
     """
     n1 = table.shape[0] - 4
     n2 = table.shape[1] - 4
-    lo1, lo2, h1, h2, kappa = params[0], params[1], params[2], params[3], params[4]
-    for j in range(x1.shape[0]):
-        s1 = (x1[j] - lo1) / h1
-        s2 = (x2[j] - lo2) / h2
+    lo1, lo2, kappa = params[0], params[1], params[4]
+    h1, h2 = params[2], params[3]
+    r1, r2 = 1.0 / h1, 1.0 / h2
+    for j in range(n):  # position in cells, clamped to the box; what is cut off
+        s1 = (b[_X1 + j] - lo1) * r1
+        s2 = (b[_X2 + j] - lo2) * r2
         o1 = min(max(s1, 0.0), float(n1))
         o2 = min(max(s2, 0.0), float(n2))
-        e1 = (s1 - o1) * h1
-        e2 = (s2 - o2) * h2
-        o1 += 1.5
-        o2 += 1.5
-        i1 = min(int(o1), n1 + 1)
-        i2 = min(int(o2), n2 + 1)
-        wa = _cubic_weights(o1 - i1)
-        wb = _cubic_weights(o2 - i2)
-        da = _cubic_slopes(o1 - i1)
-        db = _cubic_slopes(o2 - i2)
-        value = 0.0
-        d1 = 0.0
-        d2 = 0.0
-        for k in range(4):
-            t = table[i1 - 1 + k]
-            b = wb[0] * t[i2 - 1] + wb[1] * t[i2] + wb[2] * t[i2 + 1] + wb[3] * t[i2 + 2]
-            g = db[0] * t[i2 - 1] + db[1] * t[i2] + db[2] * t[i2 + 1] + db[3] * t[i2 + 2]
-            value += wa[k] * b
-            d1 += da[k] * b
-            d2 += wa[k] * g
-        d1 /= h1
-        d2 /= h2
-        logm[j] = value + d1 * e1 + d2 * e2 - 0.5 * kappa * (e1 * e1 + e2 * e2)
-        f1[j] = -d1 + kappa * e1
-        f2[j] = -d2 + kappa * e2
+        b[_E1 + j] = (s1 - o1) * h1
+        b[_E2 + j] = (s2 - o2) * h2
+        b[_O1 + j] = o1 + 0.5
+        b[_O2 + j] = o2 + 0.5
+    for j in range(n):
+        i1 = np.int64(b[_O1 + j])
+        i2 = np.int64(b[_O2 + j])
+        t = b[_O2 + j] - i2
+        s = 1.0 - t
+        tt = t * t
+        ss = s * s
+        b0 = ss * s / 6.0
+        b1 = (4.0 - 3.0 * tt * (2.0 - t)) / 6.0
+        b2 = (4.0 - 3.0 * ss * (2.0 - s)) / 6.0
+        b3 = tt * t / 6.0
+        g0 = -0.5 * ss
+        g1 = t * (1.5 * t - 2.0)
+        g2 = s * (2.0 - 1.5 * s)
+        g3 = 0.5 * tt
+        c = table[i1]
+        v0 = b0 * c[i2] + b1 * c[i2 + 1] + b2 * c[i2 + 2] + b3 * c[i2 + 3]
+        w0 = g0 * c[i2] + g1 * c[i2 + 1] + g2 * c[i2 + 2] + g3 * c[i2 + 3]
+        c = table[i1 + 1]
+        v1 = b0 * c[i2] + b1 * c[i2 + 1] + b2 * c[i2 + 2] + b3 * c[i2 + 3]
+        w1 = g0 * c[i2] + g1 * c[i2 + 1] + g2 * c[i2 + 2] + g3 * c[i2 + 3]
+        c = table[i1 + 2]
+        v2 = b0 * c[i2] + b1 * c[i2 + 1] + b2 * c[i2 + 2] + b3 * c[i2 + 3]
+        w2 = g0 * c[i2] + g1 * c[i2 + 1] + g2 * c[i2 + 2] + g3 * c[i2 + 3]
+        c = table[i1 + 3]
+        v3 = b0 * c[i2] + b1 * c[i2 + 1] + b2 * c[i2 + 2] + b3 * c[i2 + 3]
+        w3 = g0 * c[i2] + g1 * c[i2 + 1] + g2 * c[i2 + 2] + g3 * c[i2 + 3]
+        t = b[_O1 + j] - i1
+        s = 1.0 - t
+        tt = t * t
+        ss = s * s
+        a0 = ss * s / 6.0
+        a1 = (4.0 - 3.0 * tt * (2.0 - t)) / 6.0
+        a2 = (4.0 - 3.0 * ss * (2.0 - s)) / 6.0
+        a3 = tt * t / 6.0
+        b[_LOGM + j] = a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3
+        b[_F2 + j] = (a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3) * r2
+        b[_F1 + j] = 0.5 * (tt * v3 - ss * v0) + t * (1.5 * t - 2.0) * v1 + s * (2.0 - 1.5 * s) * v2
+    for j in range(n):
+        d1 = b[_F1 + j] * r1
+        d2 = b[_F2 + j]
+        e1 = b[_E1 + j]
+        e2 = b[_E2 + j]
+        b[_LOGM + j] += d1 * e1 + d2 * e2 - 0.5 * kappa * (e1 * e1 + e2 * e2)
+        b[_F1 + j] = kappa * e1 - d1
+        b[_F2 + j] = kappa * e2 - d2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tile_inner(b, n, kind, params, table):
+    """Log density and gradient of the potential of the inner measure at a tile of points."""
+    if kind == 0:
+        _tile_gaussian(b, n, params)
+    elif kind == 1:
+        _tile_mixture(b, n, params)
+    elif kind == 2:
+        _tile_uniform(b, n, params)
+    else:
+        _tile_table(b, n, params, table)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load(row, j0, n, b, offset):
+    for j in range(n):
+        b[offset + j] = row[j0 + j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def inner_row(kind, params, table, x1, x2, logm, f1, f2):
-    """Log density and gradient of the potential of the inner measure at a row of points."""
-    if kind == 0:
-        _row_gaussian(x1, x2, params, logm, f1, f2)
-    elif kind == 1:
-        _row_mixture(x1, x2, params, logm, f1, f2)
-    elif kind == 2:
-        _row_uniform(x1, x2, params, logm, f1, f2)
-    else:
-        _row_table(x1, x2, params, table, logm, f1, f2)
+    """Log density and gradient of the potential of the inner measure at points."""
+    b = np.empty(_SIZE)
+    for j0 in range(0, x1.shape[0], _T):
+        n = min(_T, x1.shape[0] - j0)
+        for j in range(n):
+            b[_X1 + j] = x1[j0 + j]
+            b[_X2 + j] = x2[j0 + j]
+        _tile_inner(b, n, kind, params, table)
+        for j in range(n):
+            logm[j0 + j] = b[_LOGM + j]
+            f1[j0 + j] = b[_F1 + j]
+            f2[j0 + j] = b[_F2 + j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-def derivatives_row(u, i, y1, axis2, quad, h1, h2, t1, t2, h11, h12, h22):
-    """Gradient and Hessian of psi on row i by centred differences.
+def _tile_derivatives(b, n, u, i, j0, y1, axis2, quad, h1, h2):
+    """Gradient and Hessian of psi on a tile of row i by centred differences.
 
     ``quad`` = (A11, A12, A22, c1, c2, b1, b2).
     """
-    a11, a12, a22, c1, c2, b1, b2 = quad[0], quad[1], quad[2], quad[3], quad[4], quad[5], quad[6]
-    s, c, n = u[i], u[i + 1], u[i + 2]
+    a11, a12, a22 = quad[0], quad[1], quad[2]
+    z1 = y1 - quad[3]
+    x1 = quad[5] + a11 * z1 - a12 * quad[4]
+    x2 = quad[6] + a12 * z1 - a22 * quad[4]
     r11, r22, r12 = 1.0 / (h1 * h1), 1.0 / (h2 * h2), 0.25 / (h1 * h2)
     g1, g2 = 0.5 / h1, 0.5 / h2
-    z1 = y1 - c1
-    for j in range(t1.shape[0]):
-        z2 = axis2[j] - c2
-        two = 2.0 * c[j + 1]
-        h11[j] = a11 + (n[j + 1] - two + s[j + 1]) * r11
-        h22[j] = a22 + (c[j + 2] - two + c[j]) * r22
-        h12[j] = a12 + (n[j + 2] - n[j] - s[j + 2] + s[j]) * r12
-        t1[j] = b1 + a11 * z1 + a12 * z2 + (n[j + 1] - s[j + 1]) * g1
-        t2[j] = b2 + a12 * z1 + a22 * z2 + (c[j + 2] - c[j]) * g2
+    _load(u[i], j0, n + 2, b, _S)
+    _load(u[i + 1], j0, n + 2, b, _C)
+    _load(u[i + 2], j0, n + 2, b, _N)
+    first = axis2[0]
+    step = (axis2[-1] - axis2[0]) / (axis2.shape[0] - 1)
+    for j in range(n):
+        south, center, north = b[_S + 1 + j], b[_C + 1 + j], b[_N + 1 + j]
+        west, east = b[_C + j], b[_C + 2 + j]
+        y2 = first + step * (j0 + j)
+        b[_H11 + j] = a11 + (north - 2.0 * center + south) * r11
+        b[_H22 + j] = a22 + (east - 2.0 * center + west) * r22
+        b[_H12 + j] = a12 + (b[_N + 2 + j] - b[_N + j] - b[_S + 2 + j] + b[_S + j]) * r12
+        b[_X1 + j] = x1 + a12 * y2 + (north - south) * g1
+        b[_X2 + j] = x2 + a22 * y2 + (east - west) * g2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tile_rows(b, n, h1, h2, clip, dt, peclet, log_cap):
+    """The Newton row of every cell of a tile; see `linearise`."""
+    r1, r2 = 1.0 / (h1 * h1), 1.0 / (h2 * h2)
+    i1, i2 = 0.5 / h1, 0.5 / h2
+    i12 = 0.5 / (h1 * h2)
+    # where H is negative and t2 underflows the operator still needs a scale
+    floor = 1e-6 * math.exp(0.5 * log_cap)
+    for j in range(n):
+        b[_M + j] = exp(b[_LOGM + j])
+        b[_T2 + j] = exp(b[_LOGT + j])
+    for j in range(n):
+        h11 = b[_H11 + j]
+        h22 = b[_H22 + j]
+        h12 = b[_H12 + j]
+        half = 0.5 * (h11 + h22)
+        diff = 0.5 * (h11 - h22)
+        rad = math.sqrt(diff * diff + h12 * h12)
+        det = h11 * h22 - h12 * h12
+        l2 = half + rad
+        l1 = half - rad
+        if l2 > 0.5 * rad:
+            l1 = det / l2  # no cancellation
+        b[_DET + j] = det
+        b[_LOW + j] = l1
+        t2 = b[_T2 + j]
+        big = max(max(l2, math.sqrt(t2)), floor)
+        small = min(max(l1, clip * big), big)
+        s = 1.0 / (big + small)
+        num = det
+        if big > l2:
+            num = l1 * big
+        # B = (big P1 + small P2) / s with P2 the projector on the eigenvector of l2
+        turn = 0.5 * (big - small) * s / max(rad, 1e-300)
+        b11 = 0.5 - turn * diff
+        b22 = 0.5 + turn * diff
+        diag = 1.0 / (b11 * r1 + b22 * r2)
+        d2 = max(num, small * big)
+        rise = max(b[_LOGT + j] - log(d2), 1e-6)
+        g = d2
+        if t2 > d2 * 1.000001:
+            g = (t2 - d2) / rise
+        g = max(g, b[_EDGE + j] * big * big)
+        w = g * diag * s
+        p = w * b[_F1 + j] * i1
+        q = w * b[_F2 + j] * i2
+        half_sigma = 0.5 * max(g, 0.1 * big * big) * diag * s / dt
+        a = max(b11 * diag * r1, peclet * abs(p))
+        d = max(b22 * diag * r2, peclet * abs(q))
+        z = 1.0 / (a + d + half_sigma)
+        scale = diag * z
+        b[_A + j] = a * z
+        b[_D + j] = d * z
+        b[_X + j] = -turn * h12 * scale * i12
+        b[_P + j] = p * z
+        b[_Q + j] = q * z
+        b[_R + j] = (num - t2) * scale * s
+        b[_TAN + j] = t2 * scale * s
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _tile_sums(b, n, sums):
+    """Add a tile to the sums that `linearise` returns."""
+    mass = 0.0
+    total = 0.0
+    chi2 = 0.0
+    for j in range(n):
+        nu = b[_NU + j]
+        m = b[_M + j]
+        det = b[_DET + j]
+        excess = m * det - nu
+        mass += m * max(det, 0.0)
+        total += nu
+        chi2 += excess * excess / (m * abs(det) + nu + 1e-300)
+    low = sums[3]
+    extended = 0.0
+    worst = sums[5]
+    for j in range(n):
+        l1 = b[_LOW + j]
+        low = min(low, l1)
+        if l1 <= EXTENSION:
+            extended += b[_NU + j]
+    for j in range(n):
+        worst = max(worst, abs(b[_R + j]))
+    sums[0] += mass
+    sums[1] += total
+    sums[2] += chi2
+    sums[3] = low
+    sums[4] += extended
+    sums[5] = worst
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _store(b, offset, n, out):
+    for j in range(n):
+        out[j] = b[offset + j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -192,84 +344,50 @@ def linearise(
     nx, ny = log_source.shape
     h1 = axis1[1] - axis1[0]
     h2 = axis2[1] - axis2[0]
-    x1 = np.empty(ny)
-    x2 = np.empty(ny)
-    h11 = np.empty(ny)
-    h12 = np.empty(ny)
-    h22 = np.empty(ny)
-    logm = np.empty(ny)
-    f1 = np.empty(ny)
-    f2 = np.empty(ny)
-    mass = 0.0
-    total = 0.0
-    chi2 = 0.0
-    low = np.inf
-    extended = 0.0
-    worst = 0.0
-    r1, r2 = 1.0 / (h1 * h1), 1.0 / (h2 * h2)
-    # where H is negative and t2 underflows the operator still needs a scale
-    floor = 1e-6 * math.exp(0.5 * log_cap)
+    b = np.empty(_SIZE)
+    sums = np.array([0.0, 0.0, 0.0, np.inf, 0.0, 0.0])
     for i in range(nx):
-        derivatives_row(u, i, axis1[i], axis2, quad, h1, h2, x1, x2, h11, h12, h22)
-        inner_row(kind, params, table, x1, x2, logm, f1, f2)
-        edge_row = i == 0 or i == nx - 1
-        for j in range(ny):
-            half = 0.5 * (h11[j] + h22[j])
-            diff = 0.5 * (h11[j] - h22[j])
-            rad = math.sqrt(diff * diff + h12[j] * h12[j])
-            det = h11[j] * h22[j] - h12[j] * h12[j]
-            l2 = half + rad
-            l1 = det / l2 if l2 > 0.5 * rad else half - rad
-            log_t2 = min(log_source[i, j] + log_c - logm[j], log_cap)
-            t2 = math.exp(log_t2)
-            big = max(l2, math.sqrt(t2), floor)
-            small = min(max(l1, clip * big), big)
-            s = big + small
-            num = l1 * big if big > l2 else det
-            # B = (big P1 + small P2) / s with P2 the projector on the eigenvector of l2
-            c2 = diff / rad if rad > 0.0 else 0.0
-            s2 = h12[j] / rad if rad > 0.0 else 0.0
-            gap = (big - small) / s
-            b11 = 0.5 * (1.0 - gap * c2)
-            b22 = 0.5 * (1.0 + gap * c2)
-            b12 = -0.5 * gap * s2
-            diag = 1.0 / (b11 * r1 + b22 * r2)
-            d2 = max(num, small * big)
-            x = t2 / d2
-            if x > 1.0 + 1e-6:
-                g = (t2 - d2) / math.log(x)
-            else:
-                g = d2
-            if edge > 0.0 and (edge_row or j == 0 or j == ny - 1):
-                g = max(g, edge * big * big)
-            a = b11 * diag * r1
-            d = b22 * diag * r2
-            w = g * diag / s
-            p = w * f1[j] / (2.0 * h1)
-            q = w * f2[j] / (2.0 * h2)
-            half_sigma = 0.5 * max(g, 0.1 * big * big) * diag / (s * dt)
-            a = max(a, peclet * abs(p))
-            d = max(d, peclet * abs(q))
-            z = 1.0 / (a + d + half_sigma)
-            rows[0, i, j] = a * z
-            rows[1, i, j] = d * z
-            rows[2, i, j] = 0.5 * b12 * diag * z / (h1 * h2)
-            rows[3, i, j] = p * z
-            rows[4, i, j] = q * z
-            res = (num - t2) * diag * z / s
-            rhs[i, j] = res
-            tangent[i, j] = t2 * diag * z / s
-            worst = max(worst, abs(res))
-            m = math.exp(logm[j])
-            nu = math.exp(log_source[i, j] + log_c)
-            mass += m * max(det, 0.0)
-            total += nu
-            chi2 += (m * det - nu) ** 2 / (m * abs(det) + nu + 1e-300)
-            low = min(low, l1)
-            if l1 <= EXTENSION:
-                extended += nu
+        source = log_source[i]
+        for j0 in range(0, ny, _T):
+            n = min(_T, ny - j0)
+            _tile_derivatives(b, n, u, i, j0, axis1[i], axis2, quad, h1, h2)
+            _tile_inner(b, n, kind, params, table)
+            for j in range(n):
+                e = source[j0 + j] + log_c
+                b[_NU + j] = exp(e)
+                b[_LOGT + j] = min(e - b[_LOGM + j], log_cap)
+            on_face = i == 0 or i == nx - 1
+            for j in range(n):
+                b[_EDGE + j] = edge if on_face else 0.0
+            if j0 == 0:
+                b[_EDGE] = edge
+            if j0 + n == ny:
+                b[_EDGE + n - 1] = edge
+            _tile_rows(b, n, h1, h2, clip, dt, peclet, log_cap)
+            _tile_sums(b, n, sums)
+            _store(b, _A, n, rows[0, i, j0:])
+            _store(b, _D, n, rows[1, i, j0:])
+            _store(b, _X, n, rows[2, i, j0:])
+            _store(b, _P, n, rows[3, i, j0:])
+            _store(b, _Q, n, rows[4, i, j0:])
+            _store(b, _R, n, rhs[i, j0:])
+            _store(b, _TAN, n, tangent[i, j0:])
     area = h1 * h2
-    return mass * area, total * area, math.sqrt(chi2 * area), low, extended * area, worst
+    return sums[0] * area, sums[1] * area, math.sqrt(sums[2] * area), sums[3], sums[4] * area, sums[5]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def derivatives_row(u, i, y1, axis2, quad, h1, h2, t1, t2, h11, h12, h22):
+    """Gradient and Hessian of psi on row i."""
+    b = np.empty(_SIZE)
+    for j0 in range(0, t1.shape[0], _T):
+        n = min(_T, t1.shape[0] - j0)
+        _tile_derivatives(b, n, u, i, j0, y1, axis2, quad, h1, h2)
+        _store(b, _X1, n, t1[j0:])
+        _store(b, _X2, n, t2[j0:])
+        _store(b, _H11, n, h11[j0:])
+        _store(b, _H12, n, h12[j0:])
+        _store(b, _H22, n, h22[j0:])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -286,18 +404,19 @@ def add_correction(u, v, omega):
             u[i, j] += omega * (v[i, j] - mean)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def gradient_norm(v, log_source, h1, h2):
-    """``sqrt(sum |grad v|^2 nu h1 h2)`` of a padded array, centred differences."""
-    nx, ny = log_source.shape
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def gradient_norm(v, mass, h1, h2):
+    """``sqrt(sum |grad v|^2 mass)`` of a padded array, centred differences; mass per cell."""
+    nx, ny = mass.shape
     total = 0.0
     g1, g2 = 0.5 / h1, 0.5 / h2
     for i in range(nx):
+        s, c, t, w = v[i], v[i + 1], v[i + 2], mass[i]
         for j in range(ny):
-            a = (v[i + 2, j + 1] - v[i, j + 1]) * g1
-            b = (v[i + 1, j + 2] - v[i + 1, j]) * g2
-            total += (a * a + b * b) * math.exp(log_source[i, j])
-    return math.sqrt(total * h1 * h2)
+            a = (t[j + 1] - s[j + 1]) * g1
+            b = (c[j + 2] - c[j]) * g2
+            total += (a * a + b * b) * w[j]
+    return math.sqrt(total)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -310,31 +429,29 @@ def fields(u, axis1, axis2, quad, kind, params, table, delta, gradient, low, hig
     nx, ny = low.shape
     h1 = axis1[1] - axis1[0]
     h2 = axis2[1] - axis2[0]
-    x1 = np.empty(ny)
-    x2 = np.empty(ny)
-    h11 = np.empty(ny)
-    h12 = np.empty(ny)
-    h22 = np.empty(ny)
-    f1 = np.empty(ny)
-    f2 = np.empty(ny)
-    base = math.log(delta) - 1.0
+    b = np.empty(_SIZE)
     for i in range(nx):
-        derivatives_row(u, i, axis1[i], axis2, quad, h1, h2, x1, x2, h11, h12, h22)
-        inner_row(kind, params, table, x1, x2, logm[i], f1, f2)
-        for j in range(ny):
-            half = 0.5 * (h11[j] + h22[j])
-            diff = 0.5 * (h11[j] - h22[j])
-            rad = math.sqrt(diff * diff + h12[j] * h12[j])
-            det = h11[j] * h22[j] - h12[j] * h12[j]
-            l2 = half + rad
-            l1 = det / l2 if l2 > 0.5 * rad else half - rad
-            gradient[i, j, 0] = x1[j]
-            gradient[i, j, 1] = x2[j]
-            low[i, j] = l1
-            high[i, j] = l2
-            if l1 > delta:
-                log_det[i, j] = math.log(det)
-            else:
-                log_det[i, j] = (base + l1 / delta) + (
-                    math.log(l2) if l2 > delta else base + l2 / delta
-                )
+        for j0 in range(0, ny, _T):
+            n = min(_T, ny - j0)
+            _tile_derivatives(b, n, u, i, j0, axis1[i], axis2, quad, h1, h2)
+            _tile_inner(b, n, kind, params, table)
+            for j in range(n):
+                half = 0.5 * (b[_H11 + j] + b[_H22 + j])
+                diff = 0.5 * (b[_H11 + j] - b[_H22 + j])
+                rad = math.sqrt(diff * diff + b[_H12 + j] * b[_H12 + j])
+                det = b[_H11 + j] * b[_H22 + j] - b[_H12 + j] * b[_H12 + j]
+                l2 = half + rad
+                l1 = half - rad
+                if l2 > 0.5 * rad:
+                    l1 = det / l2
+                e1 = log(max(l1, delta)) + min(l1 - delta, 0.0) / delta
+                e2 = log(max(l2, delta)) + min(l2 - delta, 0.0) / delta
+                b[_LOW + j] = l1
+                b[_A + j] = l2
+                b[_D + j] = e1 + e2
+            _store(b, _X1, n, gradient[i, j0:, 0])
+            _store(b, _X2, n, gradient[i, j0:, 1])
+            _store(b, _LOW, n, low[i, j0:])
+            _store(b, _A, n, high[i, j0:])
+            _store(b, _D, n, log_det[i, j0:])
+            _store(b, _LOGM, n, logm[i, j0:])

@@ -215,7 +215,7 @@ def linearise_cells(
     -------
     (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|)
         As `numpy_newton.linearise` does, with the mean over the cell in place of ``m det``; the
-        extended mass is that of the cells whose image is turned over.
+        extended mass is that of the cells whose image has none.
     """
     h1, h2 = axis1[1] - axis1[0], axis2[1] - axis2[0]
     cell = h1 * h2
@@ -265,7 +265,7 @@ def linearise_cells(
         float(nu.sum() * cell),
         math.sqrt(chi2 * cell),
         float(low.min()),
-        float(nu[octagon <= 0.0].sum() * cell),
+        float(nu[mass <= 0.0].sum() * cell),
         float(np.abs(residual).max()),
     )
 

@@ -21,6 +21,12 @@ def axpy(alpha, x, y):
 
 
 @kernel
-def mass_weight(log_source, floor, weight):
-    """``weight = exp(log_source - max) + floor``, float32."""
-    weight[...] = np.exp(log_source - log_source.max()) + floor
+def cell_masses(log_source, area, mass):
+    """``mass = exp(log_source) area``, float32."""
+    mass[...] = np.exp(log_source) * area
+
+
+@kernel
+def norm_weight(mass, floor, weight):
+    """``weight = sqrt(mass / max mass) + floor``, float32."""
+    weight[...] = np.sqrt(mass / mass.max()) + floor

@@ -261,12 +261,12 @@ def add_correction(u, v, omega):
 
 
 @kernel
-def gradient_norm(v, log_source, h1, h2):
-    r"""Return :math:`(\sum |\nabla v|^2 \nu\, h_1 h_2)^{1/2}` of a padded array, centred."""
+def gradient_norm(v, mass, h1, h2):
+    r"""Return :math:`(\sum |\nabla v|^2 \mu)^{1/2}` of a padded array, centred; mu per cell."""
     v = v.astype(np.float64)
     a = (v[2:, 1:-1] - v[:-2, 1:-1]) / (2.0 * h1)
     b = (v[1:-1, 2:] - v[1:-1, :-2]) / (2.0 * h2)
-    return math.sqrt(((a**2 + b**2) * np.exp(log_source)).sum() * h1 * h2)
+    return math.sqrt(((a**2 + b**2) * mass).sum())
 
 
 def extended_log(x, delta):

@@ -11,7 +11,7 @@ from parabolic_ma.backends.numpy_cells import (
     linearise_cells,
     running_sums,
 )
-from parabolic_ma.backends.numpy_krylov import axpy, dots, mass_weight
+from parabolic_ma.backends.numpy_krylov import axpy, cell_masses, dots, norm_weight
 from parabolic_ma.backends.numpy_multigrid import (
     chebyshev,
     coarsen_rows,
@@ -49,6 +49,7 @@ __all__ = [
     "average_log_1d",
     "axpy",
     "cell_images",
+    "cell_masses",
     "chebyshev",
     "coarsen_rows",
     "dense_matrix",
@@ -67,7 +68,7 @@ __all__ = [
     "linearise",
     "linearise_1d",
     "linearise_cells",
-    "mass_weight",
+    "norm_weight",
     "prolong_add",
     "residual",
     "restrict",

@@ -11,7 +11,8 @@ from parabolic_ma.backends.numpy_common import gather, kernel, log_average
 def interpolate(coarse, fine, ix, wx, iy, wy):
     """Tensor four-point interpolation.
 
-    ``fine[i, j] = sum_kl wx[i, k] wy[j, l] coarse[ix[i] + k, iy[j] + l]``; ``coarse`` is padded so that every index is inside; ``fine`` is not padded.
+    ``fine[i, j] = sum_kl wx[i, k] wy[j, l] coarse[ix[i] + k, iy[j] + l]``; ``coarse`` is
+    padded so that every index is inside; ``fine`` is not padded.
     """
     fine[...] = gather(gather(coarse, ix, wx).T, iy, wy).T
 

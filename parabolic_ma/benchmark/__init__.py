@@ -12,11 +12,12 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import parabolic_ma
 from parabolic_ma.benchmark.cases import CASES
-from parabolic_ma.benchmark.rows import Row, failed
+from parabolic_ma.benchmark.rows import TIME_UNITS, Row, failed, without_success
 from parabolic_ma.status import InputError
 
 if TYPE_CHECKING:
@@ -67,11 +68,21 @@ def run(
     for name in chosen:
         if report is not None:
             report(name)
-        try:
-            # Row by row: what was measured before a failure is kept.
-            rows.extend(CASES[name](quick))
-        except Exception as error:  # noqa: BLE001 - whatever breaks is a result of the benchmark
-            rows.append(failed(name, error))
+        rows.extend(_measure(name, quick))
+    return rows
+
+
+def _measure(name: str, quick: bool) -> list[Row]:
+    """Return the rows of one case, whatever happens."""
+    rows: list[Row] = []
+    try:
+        # Row by row: what was measured before a failure is kept.
+        for row in CASES[name](quick):
+            rows.append(row)  # noqa: PERF402 - extend would lose the rows before an exception
+    except Exception as error:  # noqa: BLE001 - whatever breaks is a result of the benchmark
+        rows.append(failed(name, error))
+    if any(row.met is False and row.figure.startswith("status") for row in rows):
+        return [without_success(row) if row.unit in TIME_UNITS else row for row in rows]
     return rows
 
 
@@ -93,9 +104,7 @@ def as_table(rows: Sequence[Row]) -> Table:
     met = sum(row.met is True for row in rows)
     missed = sum(row.met is False for row in rows)
     caption = " | ".join(f"{name} {value}" for name, value in _machine().items())
-    table = Table(
-        title=f"{met} goals met, {missed} missed", caption=caption, box=box.SIMPLE_HEAD
-    )
+    table = Table(title=f"{met} goals met, {missed} missed", caption=caption, box=box.SIMPLE_HEAD)
     table.add_column("case", no_wrap=True)
     table.add_column("figure")
     table.add_column("measured", justify="right", no_wrap=True)
@@ -126,23 +135,22 @@ def as_json(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _machine() -> dict[str, str]:
     """What the figures depend on."""
-    facts = {
+    return {
         "parabolic_ma": parabolic_ma.__version__,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in _LIBRARIES},
         "processor": f"{_processor()}, {os.cpu_count()} cores",
     }
-    return facts
 
 
 def _processor() -> str:
     """Name of the processor, where the system tells."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                key, _, value = line.partition(":")
-                if key.strip() == "model name":
-                    return value.strip()
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        pass
+        facts = ""
+    for line in facts.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
     return platform.processor() or platform.machine()

@@ -132,9 +132,7 @@ def _table(measure: Measure, shape: tuple[int, ...]) -> GridDensity:
     height = (upper - lower) / shape[0]
     for first in range(0, shape[0], _ROWS):
         last = min(first + _ROWS, shape[0])
-        part = Box(
-            (lower + first * height, *others), (lower + last * height, *other_uppers)
-        )
+        part = Box((lower + first * height, *others), (lower + last * height, *other_uppers))
         points = Grid(part, (last - first, *shape[1:])).points()
         values[first:last] = np.exp(-measure.potential(points)).reshape(-1, *shape[1:])
     return GridDensity(values, box, floor=0.0)
@@ -272,10 +270,8 @@ def _peak() -> float:
 
 def _memory(key: str) -> float:
     try:
-        with open("/proc/self/status", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith(key):
-                    return 1024.0 * int(line.split()[1])
+        facts = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
-        pass
-    return math.nan
+        return math.nan
+    found = [line for line in facts.splitlines() if line.startswith(key)]
+    return 1024.0 * int(found[0].split()[1]) if found else math.nan

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from parabolic_ma.solution import Solution
 
-__all__ = ["Row", "at_least", "at_most", "converged", "failed", "figure"]
+__all__ = [
+    "TIME_UNITS",
+    "Row",
+    "at_least",
+    "at_most",
+    "converged",
+    "failed",
+    "figure",
+    "without_success",
+]
+
+TIME_UNITS = ("s", "x")
+"""Units of figures that mean nothing for a run that did not converge."""
 
 
 @dataclass(frozen=True)
@@ -73,4 +85,14 @@ def failed(case: str, error: Exception) -> Row:
     """Make the row of a case that broke."""
     reason = " ".join(str(error).split()) or type(error).__name__
     reason = reason if len(reason) <= 200 else reason[:197] + "..."
-    return Row(case, "run", "", math.nan, "", False, f"failed: {type(error).__name__}: {reason}")
+    return Row(
+        case, "run", "", "FAILED", "a result", False, f"failed: {type(error).__name__}: {reason}"
+    )
+
+
+def without_success(row: Row) -> Row:
+    """Return a row whose goal, if it has one, is missed because a run did not converge."""
+    if not row.met:
+        return row
+    note = f"a run did not converge; {row.note}".rstrip("; ")
+    return dataclasses.replace(row, met=False, note=note)

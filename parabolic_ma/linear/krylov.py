@@ -42,8 +42,8 @@ class ConjugateResiduals:
         self.matrix = self._rows if matrix is None else matrix
         self.multigrid = multigrid
         shape = multigrid.shapes[0]
-        self.solution = np.zeros((shape[0] + 2, shape[1] + 2), np.float32)
-        self.weight = np.ones(shape, np.float32)
+        self.solution = np.empty((shape[0] + 2, shape[1] + 2), np.float32)
+        self.weight = np.empty(shape, np.float32)
         self._zero = np.zeros(shape, np.float32)
         self._directions: list[tuple[Array, Array]] = []  # (z, M z), kept between calls
 

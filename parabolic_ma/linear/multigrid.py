@@ -13,18 +13,35 @@ from parabolic_ma.typing import Array
 __all__ = ["Multigrid", "coarsening"]
 
 _COARSEST = 8  # cells a side of the grid that is solved directly
+_STRETCH = 1.8  # cells wider than this times the narrowest are not widened further
 _INTERVAL = (0.35, 2.2)  # of the spectrum of M / diag(M) that the smoother damps
 _PECLET = 2.0  # drift over diffusion above which a row is made upwind
 
 
-def coarsening(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return the shapes of all levels, finest first: each axis is halved down to about 8 cells."""
+def coarsening(
+    shape: tuple[int, int], widths: tuple[float, float] = (1.0, 1.0)
+) -> list[tuple[int, int]]:
+    """Return the shapes of all levels, finest first.
+
+    Axes are halved down to about 8 cells, the one with the narrower cells first: a point smoother
+    leaves errors along a weakly coupled axis, and those only a grid that keeps it fine can see.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Finest shape.
+    widths : (float, float)
+        Lengths of the two sides, in units in which the operator is about isotropic.
+    """
     shapes = [shape]
     while max(shapes[-1]) > _COARSEST:
+        cells = [w / n for w, n in zip(widths, shapes[-1], strict=True)]
+        free = [n > _COARSEST for n in shapes[-1]]
+        narrow = min(c for c, f in zip(cells, free, strict=True) if f)
         shapes.append(
-            (
-                shapes[-1][0] if shapes[-1][0] <= _COARSEST else (shapes[-1][0] + 1) // 2,
-                shapes[-1][1] if shapes[-1][1] <= _COARSEST else (shapes[-1][1] + 1) // 2,
+            tuple(
+                (n + 1) // 2 if f and c < _STRETCH * narrow else n
+                for n, c, f in zip(shapes[-1], cells, free, strict=True)
             )
         )
     return shapes
@@ -66,22 +83,30 @@ class Multigrid:
         Shape of the finest level.
     mode : int
         Ghost rule of the corrections.
+    widths : (float, float)
+        Lengths of the sides, in units in which the operator is about isotropic.
     degree : int
         Chebyshev sweeps before and after the coarse correction.
     """
 
     def __init__(
-        self, kernels: Any, shape: tuple[int, int], mode: int, degree: int = 4
+        self,
+        kernels: Any,
+        shape: tuple[int, int],
+        mode: int,
+        widths: tuple[float, float] = (1.0, 1.0),
+        degree: int = 4,
     ) -> None:
         self.kernels = kernels
-        self.shapes = coarsening(shape)
+        self.shapes = coarsening(shape, widths)
         self.mode = mode
         self.degree = degree
-        self.rows = [np.zeros((5, *s), np.float32) for s in self.shapes]
-        self.rhs = [np.zeros(s, np.float32) for s in self.shapes]
-        self.v = [np.zeros((s[0] + 2, s[1] + 2), np.float32) for s in self.shapes]
-        self.work = [np.zeros(s, np.float32) for s in self.shapes]
-        self.scale = [np.ones(s, np.float32) for s in self.shapes]
+        self.rows = [np.empty((5, *s), np.float32) for s in self.shapes]
+        self.rhs = [np.empty(s, np.float32) for s in self.shapes]
+        self.v = [np.empty((s[0] + 2, s[1] + 2), np.float32) for s in self.shapes]
+        self.work = [np.empty(s, np.float32) for s in self.shapes]
+        # scale[k] rescales what is restricted from level k - 1; nothing is restricted to level 0
+        self.scale = [np.empty(s if k else (0, 0), np.float32) for k, s in enumerate(self.shapes)]
         self.transfers = [
             _Transfer.between(f, c) for f, c in zip(self.shapes[:-1], self.shapes[1:], strict=True)
         ]

@@ -18,8 +18,8 @@ __all__ = ["PointEquation"]
 CLIP = 3e-3  # smallest ratio of the eigenvalues that the operator (not the residual) uses
 EDGE = 0.3  # floor of the outward drift at a free boundary, in units of the larger eigenvalue
 PECLET = 2.0  # drift over diffusion above which a row is made upwind
-_MASS_FLOOR = 1e-6  # weight of cells without mass in the linear solver's norm
-_MOST_CYCLES = 4
+_NORM_FLOOR = 1e-4  # weight of cells without mass in the linear solver's norm
+_MOST_CYCLES = 8
 _DETERMINANT_CAP = 1e4  # largest target determinant, relative to that of the affine map
 
 
@@ -53,9 +53,13 @@ class PointEquation:
         a = problem.matrix
         self.quadratic = np.array([a[0, 0], a[0, 1], a[1, 1], *problem.center, *problem.image])
         self.log_cap = math.log(_DETERMINANT_CAP * float(np.linalg.det(a)))
-        self.multigrid = Multigrid(kernels, self.shape, self.ghosts)
+        # along axis k the linearised operator is 1 / A_kk about the affine map
+        widths = tuple(w * math.sqrt(a[k, k]) for k, w in enumerate(box.widths))
+        self.multigrid = Multigrid(kernels, self.shape, self.ghosts, widths)
         self.linear = ConjugateResiduals(kernels, self.multigrid)
-        kernels.mass_weight(log_source, _MASS_FLOOR, self.linear.weight)
+        self.mass = np.empty(self.shape, np.float32)
+        kernels.cell_masses(log_source, math.prod(self.spacing), self.mass)
+        kernels.norm_weight(self.mass, _NORM_FLOOR, self.linear.weight)
 
     def affine(self) -> Iterate:
         """The affine start: no correction."""
@@ -109,7 +113,7 @@ class PointEquation:
         v, used, reduction = self._solve(measured, tolerance)
         u = iterate.u.copy()
         self.kernels.add_correction(u, v, 1.0)
-        change = self.kernels.gradient_norm(v, self.log_source, *self.spacing)
+        change = self.kernels.gradient_norm(v, self.mass, *self.spacing)
         return Iterate(u, log_c), change, used, reduction
 
     def _solve(self, measured: Measured, tolerance: float) -> tuple[Array, int, float]:
@@ -119,5 +123,5 @@ class PointEquation:
 
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""
-        return float(self.kernels.gradient_norm(a.u - b.u, self.log_source, *self.spacing))
+        return float(self.kernels.gradient_norm(a.u - b.u, self.mass, *self.spacing))
 

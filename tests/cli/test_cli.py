@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import parabolic_ma as pma
-from parabolic_ma import cli
+from parabolic_ma import benchmark, cli
 from parabolic_ma.operators.grid_map import GridMap
 from parabolic_ma.solution import GridFields, GridPotential
 
@@ -397,13 +397,35 @@ def test_backends(capsys):
     assert "numba" in {backend["name"] for backend in json.loads(out)}
 
 
-def test_bench_prints_what_the_benchmark_gives(capsys, monkeypatch):
+def test_bench_prints_the_rows_as_a_table_or_as_json(capsys, monkeypatch):
     seen = []
-    benchmark = pytest.importorskip("parabolic_ma.benchmark")
-    monkeypatch.setattr(benchmark, "run", lambda *, json: seen.append(json))
-    assert outcome(capsys, "bench")[0] == 0
-    assert outcome(capsys, "bench", "--json")[0] == 0
-    assert seen == [False, True]
+
+    def measured(names, quick, report):
+        seen.append((names, quick))
+        report("ring")
+        return [
+            benchmark.Row("ring", "W2^2 error", "", 1.25e-4, "<= 0.0002", True),
+            benchmark.Row("ring", "solve", "s", float("nan"), "", None, "a note"),
+        ]
+
+    monkeypatch.setattr(benchmark, "run", measured)
+    code, out, err = outcome(capsys, "bench")
+    assert code == 0
+    assert "0.000125" in out
+    assert "a note" in out
+    assert "bench ring" in err
+    code, out, _ = outcome(capsys, "bench", "ring", "import", "--quick", "--json")
+    assert code == 0
+    rows = json.loads(out)["rows"]
+    assert [row["measured"] for row in rows] == [1.25e-4, None]
+    assert seen == [((), False), (("ring", "import"), True)]
+
+
+def test_bench_refuses_an_unknown_case(capsys):
+    code, out, err = outcome(capsys, "bench", "no_such_case")
+    assert (code, out) == (2, "")
+    assert "no_such_case" in err
+    assert "cosine_square" in err
 
 
 # --------------------------------------------------------------------------- as a process

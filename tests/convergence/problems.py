@@ -140,9 +140,7 @@ def gaussians() -> Case:
     reference = pma.Gaussian([0.5, -1.0], [[1.5, -0.4], [-0.4, 0.6]])
     target = pma.Gaussian([-2.0, 1.0], [[1.0, 0.8], [0.8, 1.0]])
     exact = gaussian_map(reference, target)
-    return Case(
-        "gaussians", lambda: pma.TransportProblem(reference, target), exact, exact.inverse
-    )
+    return Case("gaussians", lambda: pma.TransportProblem(reference, target), exact, exact.inverse)
 
 
 def _mixture_1d(separation: float, variances: Sequence[float], weights: Sequence[float]) -> Any:
@@ -171,9 +169,7 @@ def product(angle: float = 0.0) -> Case:
     Q = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     first, second = FACTORS
     means = [(a, b) for a in first.means[:, 0] for b in second.means[:, 0]]
-    covs = [
-        Q @ np.diag([a, b]) @ Q.T for a in first.covs[:, 0, 0] for b in second.covs[:, 0, 0]
-    ]
+    covs = [Q @ np.diag([a, b]) @ Q.T for a in first.covs[:, 0, 0] for b in second.covs[:, 0, 0]]
     weights = np.outer(first.weights, second.weights).ravel()
     there = [catalog.quantile_map(f) for f in FACTORS]
     back = [_quantiles_inverse(f) for f in FACTORS]

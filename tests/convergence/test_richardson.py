@@ -17,9 +17,7 @@ CASES = [
 def pairs(request):
     """Solutions without and with extrapolation, on every grid."""
     case, side, shapes = request.param
-    return case, [
-        [case.solve(n, side, richardson=flag) for flag in (False, True)] for n in shapes
-    ]
+    return case, [[case.solve(n, side, richardson=flag) for flag in (False, True)] for n in shapes]
 
 
 def test_it_is_clearly_better(pairs):

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import parabolic_ma as pma
@@ -16,7 +16,8 @@ TOL = 1e-8  # weighted residual that the solves are polished to
 # the spectral gap (at least 0.3 for these measures) times the largest slope (at most 3), twice.
 SAME_MAP = 20 * TOL
 SHAPE = (32, 32)
-few = settings(max_examples=6)
+# Shrinking a failure would take hundreds of solves.
+few = settings(max_examples=6, phases=(Phase.explicit, Phase.generate))
 
 coordinate = st.floats(-1.2, 1.2)
 vectors = st.tuples(coordinate, coordinate).map(np.array)
@@ -123,9 +124,7 @@ def test_quarter_turns(problem, angle):
         pma.GaussianMixture(target.means @ Q.T, Q @ target.covs @ Q.T, target.weights),
     )
     y = some_points(problem)
-    np.testing.assert_allclose(
-        solve(turned).map(y @ Q.T) @ Q, solve(problem).map(y), atol=SAME_MAP
-    )
+    np.testing.assert_allclose(solve(turned).map(y @ Q.T) @ Q, solve(problem).map(y), atol=SAME_MAP)
 
 
 @few
@@ -136,7 +135,10 @@ def test_swap_gives_the_inverse(problem):
     y = some_points(problem)
     np.testing.assert_allclose(two.map.inverse(y), one.map(y), atol=SAME_MAP)
     np.testing.assert_allclose(two.map(one.map(y)), y, atol=SAME_MAP)
-    assert two.log_evidence == pytest.approx(-one.log_evidence, abs=TOL)
+    # The grid stays where it was: one of the two evidences is direct quadrature, the other is the
+    # solver's constant, and the mass error is by definition their distance.
+    mass_error = abs(one.certificate.mass_error)
+    assert two.log_evidence == pytest.approx(-one.log_evidence, abs=mass_error + TOL)
     assert two.certificate.solver_constant == pytest.approx(
         -one.certificate.solver_constant, abs=SAME_MAP
     )

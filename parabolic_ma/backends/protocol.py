@@ -1,0 +1,282 @@
+r"""The kernels that every backend has: formula, shapes, dtypes, what is written in place.
+
+Kernels get raw arrays and raise nothing; accidents of arithmetic show as infinities and NaNs in the
+results. Unless said otherwise arrays are C-contiguous float64 and everything named as an output is
+written in place, completely.
+
+**Grids.** A grid of ``nx`` by ``ny`` cells has the centres ``axis1`` (nx,) and ``axis2`` (ny,) and
+the spacings h1, h2. *Padded* arrays have one ghost cell a side, shape ``(nx + 2, ny + 2)``. The
+ghost rule ``mode`` is 0 (even reflection about the face), 1 (linear continuation) or 2 (periodic).
+N, S are the neighbours at +1, -1 on axis 0 and E, W those on axis 1.
+
+**Potentials.** :math:`\psi(y) = \tfrac12 \langle y - c, A (y - c)\rangle + \langle b, y - c\rangle
++ u(y)` with ``u`` padded and ``quad`` = (A11, A12, A22, c1, c2, b1, b2), or (A, c, b) in one
+dimension. T is its gradient, H its Hessian, by centred differences.
+
+**Densities.** The grid side's density is :math:`\nu` = exp(``log_source``), on the cells. The inner
+density :math:`m = e^{-f}` is given by ``kind`` and two arrays:
+
+* 0 and 1, Gaussian and mixture: ``params`` holds for every component the log density at its mean
+  (with the log weight), the mean, and the upper triangle of the precision;
+* 2, uniform: ``params`` holds the log density;
+* 3, table: ``params`` holds lower corner, spacing and curvature :math:`\kappa`; ``table`` the
+  coefficients of the cubic spline of the log density, padded by two a side (see
+  `parabolic_ma.splines`). Beyond the box, with the nearest point o of it and e = x - o, the log
+  density is :math:`s(o) + \langle\nabla s(o), e\rangle - \tfrac\kappa2 |e|^2`.
+
+**Rows.** A linear equation is held as ``rows`` (5, nx, ny) float32 = (a, d, x, p, q) and reads
+
+    2 v - a (N + S) - d (E + W) - x (NE - NW - SE + SW) + p (N - S) + q (E - W) = r.
+
+Everything of the multigrid is float32; ``M v`` is the left-hand side.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from parabolic_ma.typing import Array
+
+__all__ = ["Kernels"]
+
+
+class Kernels(Protocol):
+    """A backend: a module with these functions."""
+
+    # The equation in two dimensions.
+
+    def inner_row(
+        self, kind: int, params: Array, table: Array, x1: Array, x2: Array,
+        logm: Array, f1: Array, f2: Array,
+    ) -> None:  # fmt: skip
+        """Write log m and the gradient of f at points (n,) to ``logm``, ``f1``, ``f2`` (n,)."""
+
+    def linearise(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, log_c: float,
+        kind: int, params: Array, table: Array, clip: float, dt: float, edge: float,
+        peclet: float, log_cap: float, rows: Array, rhs: Array, tangent: Array,
+    ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
+        r"""Linearise :math:`\det H = t_2`, :math:`t_2 = c\,\nu / m(T)`, and measure the residual.
+
+        Newton's equation is :math:`\mathrm{cof} H : \nabla^2 v - g \langle\nabla f, \nabla v\rangle
+        - \sigma v = -(\det H - t_2)` with clipped cofactors, the drift weight g between det and t2
+        and a pseudo-time term; `numpy_newton.linearise` has the details.
+
+        Parameters
+        ----------
+        clip : float
+            Smallest ratio of the eigenvalues of the operator; the residual is not clipped.
+        dt : float
+            Pseudo-time step.
+        edge : float
+            Floor of the drift weight next to the faces, over the square of the larger eigenvalue.
+        peclet : float
+            Second-order coefficients are at least this times the drift.
+        log_cap : float
+            Largest log t2.
+        rows, rhs, tangent : (5, nx, ny), (nx, ny), (nx, ny) float32
+            Outputs: the rows, the residual in their units, and t2 in their units: minus the
+            derivative of ``rhs`` with respect to ``log_c``.
+
+        Returns
+        -------
+        mass : float
+            Sum of m max(det, 0) h1 h2.
+        total : float
+            Sum of c nu h1 h2.
+        chi : float
+            Square root of the sum of (m det - c nu)^2 / (m |det| + c nu) h1 h2.
+        smallest : float
+            Smallest eigenvalue of H.
+        extended : float
+            Sum of c nu h1 h2 over the cells with an eigenvalue of H below 1e-10.
+        largest : float
+            Largest ``|rhs|``.
+        """
+
+    def fields(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, kind: int, params: Array,
+        table: Array, delta: float, gradient: Array, low: Array, high: Array, log_det: Array,
+        logm: Array,
+    ) -> None:  # fmt: skip
+        """Write T (nx, ny, 2), the eigenvalues of H, the log determinant and log m(T) (nx, ny).
+
+        Logarithms of eigenvalues below ``delta`` are continued linearly: log delta - 1 + l / delta.
+        """
+
+    def add_correction(self, u: Array, v: Array, omega: float) -> None:
+        """``u += omega (v - mean v)`` in place, ghosts included; v padded, float32 or float64."""
+
+    def gradient_norm(self, v: Array, mass: Array, h1: float, h2: float) -> float:
+        r"""Return :math:`(\sum |\nabla v|^2 \mu)^{1/2}`; v padded, float32 or float64.
+
+        ``mass`` (nx, ny) float32 is that of each cell.
+        """
+
+    # The conservative equation: inner mass of the image of every cell.
+
+    def running_sums(self, values: Array, h1: float) -> Array:
+        """Return sums along axis 0, in units of h1, of mirrored values: (n1 + 6, n2 + 4).
+
+        ``values`` (n1, n2) is the inner density on cells; three are mirrored at each face of axis
+        0 and two of axis 1. The result holds the spline coefficients of F, dF/dX = m.
+        """
+
+    def cell_images(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, sums: Array, geometry: Array,
+        mass: Array, area: Array,
+    ) -> None:  # fmt: skip
+        """Write mass and signed area (nx, ny) of the octagons that are the images of the cells.
+
+        ``sums`` comes from `running_sums`; ``geometry`` is the lower corner and the spacing of the
+        inner density's cells.
+        """
+
+    def linearise_cells(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, log_c: float,
+        sums: Array, geometry: Array, kind: int, params: Array, table: Array, clip: float,
+        dt: float, edge: float, peclet: float, log_cap: float, rows: Array, rhs: Array,
+        tangent: Array, nine: Array,
+    ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
+        """Linearise ``mass of the image of a cell = c nu h1 h2`` and measure the residual.
+
+        As `linearise`, with the mean density of the image in place of m(T). ``nine`` (3, 3, nx,
+        ny) float32 receives the exact derivative, scaled like the rows: ``sum nine v = rhs`` over
+        the 3 x 3 neighbours. The extended mass is that of cells whose image has none.
+        """
+
+    def apply_nine(self, nine: Array, v: Array, out: Array) -> None:
+        """Write ``-sum nine v`` to ``out`` (nx, ny); v padded, ghosts filled; all float32."""
+
+    # The equation in one dimension.
+
+    def fill_ghosts_1d(self, u: Array, mode: int) -> None:
+        """Fill the two ghosts of ``u`` (n + 2,) in place."""
+
+    def inner_row_1d(
+        self, kind: int, params: Array, table: Array, x: Array, logm: Array, f: Array
+    ) -> None:
+        """Write log m and f' at points (n,) to ``logm`` and ``f`` (n,)."""
+
+    def linearise_1d(
+        self, u: Array, axis: Array, quad: Array, log_source: Array, log_c: float, kind: int,
+        params: Array, table: Array, dt: float, edge: float, log_cap: float, rows: Array,
+        rhs: Array,
+    ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
+        """Linearise ``psi'' = t2`` and measure the residual; arguments and results as `linearise`.
+
+        ``rows`` (3, n) receives a, p, t and ``rhs`` (n,) r, all float64, of the equations
+        ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = r - t delta``; delta is the change of ``log_c``.
+        """
+
+    def solve_rows_1d(self, rows: Array, rhs: Array, mode: int, pin: int, v: Array) -> float:
+        """Solve the equations of `linearise_1d` for v and delta; return delta.
+
+        ``v`` (n + 2,) is written with its ghosts and is zero at cell ``pin``.
+        """
+
+    def gradient_norm_1d(self, v: Array, log_source: Array, h: float) -> float:
+        r"""Return :math:`(\sum v'^2 \nu h)^{1/2}` of a padded array."""
+
+    def fields_1d(
+        self, u: Array, axis: Array, quad: Array, kind: int, params: Array, table: Array,
+        delta: float, gradient: Array, low: Array, log_det: Array, logm: Array,
+    ) -> None:  # fmt: skip
+        """Write T, psi'', its logarithm as in `fields`, and log m(T), all (n,)."""
+
+    def average_log_1d(self, fine: Array, coarse: Array, ix: Array, wx: Array) -> None:
+        """Do what `average_log` does on one axis."""
+
+    def interpolate_1d(self, coarse: Array, fine: Array, ix: Array, wx: Array) -> None:
+        """Do what `interpolate` does on one axis."""
+
+    # Between grids. Index and weight arrays: see `parabolic_ma.operators.transfer`.
+
+    def average_log(
+        self, fine: Array, coarse: Array, ix: Array, wx: Array, iy: Array, wy: Array
+    ) -> None:
+        """Write ``log sum_kl wx[I, k] wy[J, l] exp(fine[ix[I] + k, iy[J] + l])``, k, l < 3.
+
+        Terms of zero weight are left out: their indices may lie outside.
+        """
+
+    def interpolate(
+        self, coarse: Array, fine: Array, ix: Array, wx: Array, iy: Array, wy: Array
+    ) -> None:
+        """Write ``sum_kl wx[i, k] wy[j, l] coarse[ix[i] + k, iy[j] + l]``, k, l < 4.
+
+        ``coarse`` is padded by two a side; ``fine`` is not padded and may be a view.
+        """
+
+    # The multigrid, all float32 but for the dense matrix.
+
+    def fill_ghosts(self, v: Array, mode: int) -> None:
+        """Fill the frame of a padded array in place: axis 1 first, then whole rows, with corners.
+
+        ``v`` is float32 or float64.
+        """
+
+    def residual(self, rows: Array, r: Array, v: Array, out: Array) -> None:
+        """Write ``r - M v`` to ``out`` (nx, ny); v padded, ghosts filled."""
+
+    def chebyshev(
+        self, rows: Array, r: Array, v: Array, step: Array, mode: int, degree: int, low: float,
+        high: float, fresh: bool,
+    ) -> None:  # fmt: skip
+        """Smooth ``M v = r`` by Chebyshev-Jacobi sweeps; v with its ghosts in place.
+
+        The sweeps damp the spectrum of M / 2 between ``low`` and ``high``. ``fresh`` promises that
+        v is zero. ``step`` (nx, ny) is work and receives the last step.
+        """
+
+    def restrict(
+        self, fine: Array, coarse: Array, ix: Array, wx: Array, iy: Array, wy: Array, scale: Array
+    ) -> None:
+        """Write ``scale * average(fine)`` by area overlap to ``coarse``, of the shape of scale."""
+
+    def coarsen_rows(
+        self, fine: Array, coarse: Array, scale: Array, ix: Array, wx: Array, iy: Array,
+        wy: Array, ratio_x: float, ratio_y: float, peclet: float,
+    ) -> None:  # fmt: skip
+        """Rediscretise rows on the next grid, diagonal 2; write ``coarse`` and ``scale``.
+
+        Averages of a, d, x scale with the inverse square of the spacing ratios, p, q with the
+        inverse, the pseudo-time term ``2 (1 - a - d)`` not at all; a and d are at least ``peclet``
+        times the absolute values of p and q. ``scale`` is what the restricted right-hand sides are
+        multiplied by.
+        """
+
+    def prolong_add(
+        self, coarse: Array, fine: Array, ix: Array, wx: Array, iy: Array, wy: Array
+    ) -> None:
+        """Add a padded coarse correction, interpolated linearly, to the interior of ``fine``.
+
+        Fine cell i takes ``wx[i]`` of padded coarse row ``ix[i]`` and the rest of the next one.
+        The ghosts of ``fine`` are left as they are.
+        """
+
+    def dense_matrix(self, rows: Array, mode: int) -> Array:
+        """Return M, ghosts eliminated, with a border of ones: (n + 1, n + 1), n = nx ny."""
+
+    def factorise(self, matrix: Array, pivots: Array) -> bool:
+        """LU with partial pivoting in place; False when singular.
+
+        ``pivots`` (n + 1,) int64 receives the row exchanged with each row.
+        """
+
+    def solve_dense(self, matrix: Array, pivots: Array, r: Array, v: Array, mode: int) -> None:
+        """Solve ``M v = r`` up to the mean of r, v of zero mean; v is written with its ghosts."""
+
+    # The Krylov iteration: float32 vectors, sums carried in float64.
+
+    def cell_masses(self, log_source: Array, area: float, mass: Array) -> None:
+        """Write ``exp(log_source) area`` to ``mass``, float32."""
+
+    def norm_weight(self, mass: Array, floor: float, weight: Array) -> None:
+        """Write ``sqrt(mass / max mass) + floor`` to ``weight``; both float32."""
+
+    def dots(self, w: Array, r: Array, weight: Array) -> tuple[float, float, float]:
+        """Return <w, w>, <w, r>, <r, r> with <x, y> = sum of weight x y."""
+
+    def axpy(self, alpha: float, x: Array, y: Array) -> None:
+        """``y += alpha x`` in place, alpha rounded to float32."""

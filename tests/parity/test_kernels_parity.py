@@ -1,0 +1,552 @@
+"""Every compiled kernel against the NumPy one, and whole solves by both.
+
+A kernel is run by both backends on copies of the same arguments; what it returns and *all* of its
+array arguments afterwards are compared, so that the in-place contract is part of the comparison.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import parabolic_ma as pma
+from parabolic_ma.backends import numba_cpu, numba_math, numpy_reference
+from parabolic_ma.linear.multigrid import Multigrid
+from parabolic_ma.operators.inner import InnerDensity, inner_density
+from parabolic_ma.operators.transfer import cubic_weights, overlap_weights, prolongation_weights
+
+# Kernels in float64 differ by the order of sums and the fusing of products, some hundred roundings.
+RELATIVE = 1e-10
+# Their float32 outputs are rounded once: the two may fall on neighbouring numbers.
+NEIGHBOURS = 2.0**-23
+# A stencil in float32 adds some 20 products, each with a rounding or two: at most 40 half units
+# of the sum of its terms' sizes, in each of the two backends.
+STENCIL = 2 * 40 * 2.0**-24
+
+UNCOMPILED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
+
+MODES = {"box": 0, "free": 1, "periodic": 2}
+KINDS = ("gaussian", "mixture", "uniform", "table")
+SHAPES = ((13, 9), (8, 16))  # odd and even; the first is a fine grid for the second half as large
+LENGTHS = (17, 8)
+
+
+def run_both(name: str, *arguments: Any) -> list[tuple[Any, Any]]:
+    """Return pairs (numba, numpy) of what the kernel returns and of every array argument."""
+    outcomes = []
+    for kernels in (numba_cpu, numpy_reference):
+        copies = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+        returned = getattr(kernels, name)(*copies)
+        outcomes.append([returned, *(a for a in copies if isinstance(a, np.ndarray))])
+    for before, after in zip(
+        [a for a in arguments if isinstance(a, np.ndarray)], outcomes[1][1:], strict=True
+    ):
+        assert after.dtype == before.dtype
+    return list(zip(*outcomes, strict=True))
+
+
+def compare(name: str, *arguments: Any, absolute: float = 0.0) -> Any:
+    """Assert that both backends agree; return what the NumPy one returns.
+
+    ``absolute`` bounds the difference where rounding is not relative to the result itself; 1e-12
+    of the largest entry is always allowed, for entries that are small differences.
+    """
+    pairs = run_both(name, *arguments)
+    for k, (got, wanted) in enumerate(pairs):
+        if wanted is None:
+            assert got is None
+            continue
+        a, b = np.asarray(got), np.asarray(wanted)
+        assert a.shape == b.shape
+        assert np.all(np.isfinite(b))
+        relative = NEIGHBOURS if b.dtype == np.float32 else RELATIVE
+        floor = 1e-12 * np.abs(b).max(initial=0.0) + absolute
+        np.testing.assert_allclose(
+            a, b, rtol=1.01 * relative, atol=floor, err_msg=f"{name}, array {k}"
+        )
+    return pairs[0][1]
+
+
+def inner_measure(kind: str, dim: int, rng: np.random.Generator) -> InnerDensity:
+    """Measures on [-2, 3] (x [-1.5, 1.5]), in the form of the kernels."""
+    box = pma.Box.of([(-2.0, 3.0), (-1.5, 1.5)][:dim])
+    means = np.array([[0.5, -0.2], [-1.0, 0.4], [1.7, 0.1]])[:, :dim]
+    cov = np.array([[1.0, 0.4], [0.4, 0.7]])[:dim, :dim]
+    measure = {
+        "gaussian": pma.Gaussian(means[0], cov),
+        "mixture": pma.GaussianMixture(means, [cov, 0.3 * cov, 0.1 * cov], [0.2, 0.5, 0.3]),
+        "uniform": pma.Uniform(box),
+        "table": pma.GridDensity(np.exp(0.5 * rng.standard_normal((11, 7)[:dim])), box),
+    }[kind]
+    density = inner_density(measure, box, (16,) * dim)
+    assert density.kind == KINDS.index(kind)
+    return density
+
+
+@dataclass
+class Scene:
+    """One grid with an iterate that folds in places, and an inner density."""
+
+    axes: list[np.ndarray]
+    quad: np.ndarray
+    u: np.ndarray
+    log_source: np.ndarray
+    inner: InnerDensity
+    log_c = 0.07
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.log_source.shape
+
+    @property
+    def density(self) -> tuple[int, np.ndarray, np.ndarray]:
+        return self.inner.kind, self.inner.params, self.inner.table
+
+    @property
+    def spacing(self) -> list[float]:
+        return [float(a[1] - a[0]) for a in self.axes]
+
+
+def make_scene(
+    kind: str, boundary: str, shape: tuple[int, ...], rng: np.random.Generator, size: float = 0.3
+) -> Scene:
+    """``size`` is that of the correction: 0.3 folds the map on some cells, 0.01 on none."""
+    dim = len(shape)
+    axes = [
+        lo + (np.arange(n) + 0.5) * w / n
+        for n, lo, w in zip(shape, (-1.0, -0.8), (2.0, 1.6), strict=False)
+    ]
+    if dim == 1:
+        quad = np.array([2.3, 0.1, 0.4])
+    else:
+        quad = np.array([2.3, 0.3, 1.7, 0.1, -0.05, 0.4, 0.1])
+    mesh = np.meshgrid(*axes, indexing="ij")
+    core = np.zeros(shape)
+    for _ in range(4):
+        phase = sum(rng.uniform(1.0, 4.0) * m for m in mesh) + rng.uniform(0.0, 6.0)
+        core += size * rng.standard_normal() * np.cos(phase)
+    u = np.zeros([n + 2 for n in shape])
+    u[(slice(1, -1),) * dim] = core
+    fill = numpy_reference.fill_ghosts_1d if dim == 1 else numpy_reference.fill_ghosts
+    fill(u, MODES[boundary])
+    log_source = -sum(m**2 for m in mesh) + 0.1 * rng.standard_normal(shape)
+    log_source -= np.log(np.exp(log_source).sum() * np.prod([a[1] - a[0] for a in axes]))
+    return Scene(axes, quad, u, log_source, inner_measure(kind, dim, rng))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=MODES)
+def boundary(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def shape(request: pytest.FixtureRequest) -> tuple[int, int]:
+    return request.param
+
+
+@pytest.fixture(params=LENGTHS)
+def length(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+def test_exp_and_log(rng: np.random.Generator) -> None:
+    # Horner's rule on a reduced argument: a few units in the last place
+    x = np.concatenate([rng.uniform(-700.0, 700.0, 200), rng.uniform(-1.0, 1.0, 200), [0.0, -0.0]])
+    np.testing.assert_allclose([numba_math.exp(v) for v in x], np.exp(x), rtol=4 * 2.0**-52)
+    y = np.concatenate([np.exp(x), rng.uniform(0.5, 2.0, 200), [np.finfo(float).tiny]])
+    np.testing.assert_allclose(
+        [numba_math.log(v) for v in y], np.log(y), rtol=4 * 2.0**-52, atol=2.0**-53
+    )
+    assert numba_math.exp(-np.inf) == numba_math.exp(-700.0)
+    assert np.isnan(numba_math.exp(np.nan))
+
+
+# The equation.
+
+
+def test_inner_row(kind: str, rng: np.random.Generator) -> None:
+    density = inner_measure(kind, 2, rng)
+    x = rng.uniform(-6.0, 6.0, (2, 300))  # half of it outside the box
+    x[:, :4] = [[-2.0, 3.0, 0.5, 3.0], [-1.5, 1.5, 1.5, 0.0]]  # corners, faces
+    compare("inner_row", density.kind, density.params, density.table, *x, *np.ones((3, 300)))
+
+
+def test_inner_row_1d(kind: str, rng: np.random.Generator) -> None:
+    density = inner_measure(kind, 1, rng)
+    x = np.append(rng.uniform(-9.0, 9.0, 100), [-2.0, 3.0])
+    compare("inner_row_1d", density.kind, density.params, density.table, x, *np.ones((2, 102)))
+
+
+def linearise(scene: Scene, boundary: str, clip: float = 3e-3) -> tuple[Any, ...]:
+    """Arguments of the kernel; the last three are its outputs."""
+    return (
+        scene.u, *scene.axes, scene.quad, scene.log_source, scene.log_c, *scene.density,
+        clip, 5.0, 0.3 if boundary == "free" else 0.0, 2.0, np.log(1e3),
+        np.ones((5, *scene.shape), np.float32), np.ones(scene.shape, np.float32),
+        np.ones(scene.shape, np.float32),
+    )  # fmt: skip
+
+
+def test_linearise(
+    kind: str, boundary: str, shape: tuple[int, int], rng: np.random.Generator
+) -> None:
+    scene = make_scene(kind, boundary, shape, rng)
+    *_, smallest, extended, _ = compare("linearise", *linearise(scene, boundary))
+    assert smallest < 0.0 < extended  # the clips have been at work
+
+
+def test_linearise_where_nothing_is_clipped(rng: np.random.Generator) -> None:
+    scene = make_scene("gaussian", "box", (13, 9), rng, size=0.01)
+    *_, smallest, extended, _ = compare("linearise", *linearise(scene, "box"))
+    assert smallest > 0.0 == extended
+
+
+def test_linearise_of_the_affine_start(kind: str, rng: np.random.Generator) -> None:
+    scene = make_scene(kind, "free", (13, 9), rng, size=0.0)
+    scene.quad[:3] = 2.0, 0.0, 2.0  # equal eigenvalues: no eigenvector
+    compare("linearise", *linearise(scene, "free"))
+
+
+def test_linearise_1d(kind: str, boundary: str, length: int, rng: np.random.Generator) -> None:
+    scene = make_scene(kind, boundary, (length,), rng, size=0.6)
+    *_, smallest, extended, _ = compare(
+        "linearise_1d", scene.u, *scene.axes, scene.quad, scene.log_source, scene.log_c,
+        *scene.density, 5.0, 0.3 if boundary == "free" else 0.0, np.log(1e3),
+        np.ones((3, length)), np.ones(length),
+    )  # fmt: skip
+    assert smallest < 0.0 < extended
+
+
+def test_long_rows(rng: np.random.Generator) -> None:
+    # rows are worked on in tiles of 256; the last one has one cell, at a face
+    scene = make_scene("mixture", "free", (8, 257), rng)
+    compare("linearise", *linearise(scene, "free"))
+    outputs = [np.ones((*scene.shape, 2)), *np.ones((4, *scene.shape))]
+    compare("fields", scene.u, *scene.axes, scene.quad, *scene.density, 1e-6, *outputs)
+
+
+def test_fields(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> None:
+    scene = make_scene(kind, "free", shape, rng)
+    outputs = [np.ones((*shape, 2)), *np.ones((4, *shape))]
+    compare("fields", scene.u, *scene.axes, scene.quad, *scene.density, 1e-6, *outputs)
+
+
+def test_fields_1d(kind: str, length: int, rng: np.random.Generator) -> None:
+    scene = make_scene(kind, "free", (length,), rng, size=0.6)
+    outputs = np.ones((4, length))
+    compare("fields_1d", scene.u, *scene.axes, scene.quad, *scene.density, 1e-6, *outputs)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_add_correction(dtype: type, rng: np.random.Generator) -> None:
+    u, v = rng.standard_normal((2, 15, 11))
+    # compiled sums are float64; plain Python adds float32 numbers to a float in float32
+    sums = v.size * 2.0**-24 if UNCOMPILED and dtype == np.float32 else 0.0
+    compare("add_correction", u, v.astype(dtype), 0.7, absolute=sums)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradient_norm(dtype: type, rng: np.random.Generator) -> None:
+    scene = make_scene("uniform", "free", (13, 9), rng)
+    v = scene.u.astype(dtype)
+    # differences of float32 numbers may be rounded to float32
+    rounding = 4.0 * 2.0**-24 * np.abs(v).max() / min(scene.spacing) if dtype == np.float32 else 0.0
+    mass = np.exp(scene.log_source).astype(np.float32)
+    compare("gradient_norm", v, mass, *scene.spacing, absolute=rounding)
+
+
+def test_gradient_norm_1d(rng: np.random.Generator) -> None:
+    scene = make_scene("uniform", "free", (17,), rng)
+    compare("gradient_norm_1d", scene.u, scene.log_source, *scene.spacing)
+
+
+@pytest.mark.parametrize("pin", [0, 5, -1])
+def test_solve_rows_1d(boundary: str, length: int, pin: int, rng: np.random.Generator) -> None:
+    p = 3.0 * rng.standard_normal(length)
+    a = np.maximum(1.0, np.abs(p))
+    sigma = rng.uniform(0.0, 1e-3, length)
+    t = rng.uniform(0.1, 1.0, length)
+    rows = np.stack([a, p, t]) / (a + sigma)
+    rhs = rng.standard_normal(length)
+    v = np.full(length + 2, 7.0)
+    # the condition number is some length^2 over the pinned cell's share: 1e4, so 1e-10 stands
+    mode = MODES[boundary]
+    delta = compare("solve_rows_1d", rows, rhs, mode, pin % length, v, absolute=1e-10)
+    numpy_reference.solve_rows_1d(rows, rhs, mode, pin % length, v)
+    a, p, t = rows
+    left = 2.0 * v[1:-1] - a * (v[2:] + v[:-2]) + p * (v[2:] - v[:-2])
+    scale = np.abs(v).max() * np.abs(rows[:2]).max()
+    np.testing.assert_allclose(left, rhs - delta * t, atol=1e-12 * scale)
+    assert v[1:-1][pin] == 0.0
+
+
+# The conservative equation.
+
+
+def conservative(kind: str, boundary: str, rng: np.random.Generator) -> tuple[Scene, Any]:
+    """A scene and the running sums of its inner density on cells, with their geometry."""
+    scene = make_scene(kind, boundary, (13, 9), rng, size=0.05)
+    grid = pma.Grid(pma.Box.of([(-2.0, 3.0), (-1.5, 1.5)]), (10, 7))
+    values = np.exp(scene.inner.log_density(numpy_reference, grid.points())).reshape(grid.shape)
+    sums = numpy_reference.running_sums(values, grid.spacing[0])
+    return scene, (sums, np.array([*grid.box.lower, *grid.spacing]))
+
+
+def test_running_sums(rng: np.random.Generator) -> None:
+    compare("running_sums", rng.uniform(size=(10, 7)), 0.3)
+
+
+def test_cell_images(boundary: str, rng: np.random.Generator) -> None:
+    scene, measure = conservative("table", boundary, rng)
+    outputs = np.ones((2, *scene.shape))
+    compare("cell_images", scene.u, *scene.axes, scene.quad, *measure, *outputs)
+
+
+def test_linearise_cells(kind: str, boundary: str, rng: np.random.Generator) -> None:
+    scene, measure = conservative(kind, boundary, rng)
+    arguments = linearise(scene, boundary)
+    compare(
+        "linearise_cells", *arguments[:6], *measure, *arguments[6:],
+        np.ones((3, 3, *scene.shape), np.float32),
+        # entries of ``nine`` are sums of line integrals that nearly cancel: 16 of them in units
+        # of the rows
+        absolute=1e-11,
+    )  # fmt: skip
+
+
+def test_apply_nine(rng: np.random.Generator) -> None:
+    nine = rng.uniform(-1.0, 1.0, (3, 3, 13, 9)).astype(np.float32)
+    v = rng.uniform(-1.0, 1.0, (15, 11)).astype(np.float32)
+    compare("apply_nine", nine, v, np.ones((13, 9), np.float32), absolute=9.0 * STENCIL)
+
+
+# Between grids.
+
+TRANSFERS = [(13, 7, 9, 5), (16, 8, 7, 4), (9, 5, 8, 8)]  # fine and coarse, axis 0 and axis 1
+
+
+@pytest.mark.parametrize(("nx", "mx", "ny", "my"), TRANSFERS)
+def test_average_log(nx: int, mx: int, ny: int, my: int, rng: np.random.Generator) -> None:
+    fine = 300.0 * rng.standard_normal((nx, ny))  # exp overflows
+    weights = (*overlap_weights(nx, mx), *overlap_weights(ny, my))
+    compare("average_log", fine, np.ones((mx, my)), *weights)
+    compare("average_log_1d", fine[:, 0].copy(), np.ones(mx), *weights[:2])
+
+
+@pytest.mark.parametrize(("nx", "mx", "ny", "my"), TRANSFERS)
+def test_interpolate(nx: int, mx: int, ny: int, my: int, rng: np.random.Generator) -> None:
+    coarse = rng.standard_normal((mx + 4, my + 4))
+    weights = (*cubic_weights(nx, mx), *cubic_weights(ny, my))
+    compare("interpolate", coarse, np.ones((nx, ny)), *weights)
+    compare("interpolate_1d", coarse[:, 0].copy(), np.ones(nx), *weights[:2])
+
+
+def single(weights: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(w.astype(np.float32) if w.dtype == np.float64 else w for w in weights)
+
+
+@pytest.mark.parametrize(("nx", "mx", "ny", "my"), TRANSFERS)
+def test_restrict_and_prolong(nx: int, mx: int, ny: int, my: int, rng: np.random.Generator) -> None:
+    fine = rng.uniform(-1.0, 1.0, (nx, ny)).astype(np.float32)
+    scale = rng.uniform(0.5, 2.0, (mx, my)).astype(np.float32)
+    weights = single((*overlap_weights(nx, mx), *overlap_weights(ny, my)))
+    # an average of nine numbers below one, times at most two
+    compare("restrict", fine, np.ones_like(scale), *weights, scale, absolute=2.0 * STENCIL)
+
+    coarse = rng.uniform(-1.0, 1.0, (mx + 2, my + 2)).astype(np.float32)
+    padded = np.pad(fine, 1)
+    weights = single((*prolongation_weights(nx, mx), *prolongation_weights(ny, my)))
+    compare("prolong_add", coarse, padded, *weights, absolute=2.0 * STENCIL)
+
+
+# The multigrid.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fill_ghosts(boundary: str, dtype: type, rng: np.random.Generator) -> None:
+    v = rng.standard_normal((15, 11)).astype(dtype)
+    compare("fill_ghosts", v, MODES[boundary], absolute=4.0 * np.finfo(dtype).eps)
+    compare("fill_ghosts_1d", v[:, 0].copy(), MODES[boundary], absolute=4.0 * np.finfo(dtype).eps)
+
+
+@dataclass
+class System:
+    """Rows of a Newton step, a right-hand side and an iterate of size one."""
+
+    rows: np.ndarray
+    r: np.ndarray
+    v: np.ndarray
+    mode: int
+    # terms of r - M v: |r| + (2 + 2 (a + d) + 4 |x| + 2 |p| + 2 |q|) |v|, with a + d <= 1,
+    # |x| <= 1/2 and |p| + |q| <= (a + d) / 2 by upwinding; linear ghosts of v are at most 9
+    size = 9.0 * 8.0
+
+
+def make_system(boundary: str, shape: tuple[int, int], rng: np.random.Generator) -> System:
+    arguments = linearise(make_scene("table", boundary, shape, rng), boundary)
+    numpy_reference.linearise(*arguments)
+    rows = arguments[-3]
+    assert np.abs(rows[2]).max() <= 0.5
+    r = rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+    v = np.pad(rng.uniform(-1.0, 1.0, shape), 1).astype(np.float32)
+    numpy_reference.fill_ghosts(v, MODES[boundary])
+    return System(rows, r, v, MODES[boundary])
+
+
+def test_residual(boundary: str, shape: tuple[int, int], rng: np.random.Generator) -> None:
+    s = make_system(boundary, shape, rng)
+    compare("residual", s.rows, s.r, s.v, np.ones_like(s.r), absolute=s.size * STENCIL)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 4])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_chebyshev(
+    boundary: str, shape: tuple[int, int], degree: int, fresh: bool, rng: np.random.Generator
+) -> None:
+    s = make_system(boundary, shape, rng)
+    if fresh:
+        s.v[:] = 0.0
+    step = np.zeros_like(s.r)
+    # each sweep rounds as a residual, over theta > 1, and passes on what came before
+    absolute = degree * s.size * STENCIL
+    compare(
+        "chebyshev", s.rows, s.r, s.v, step, s.mode, degree, 0.35, 2.2, fresh, absolute=absolute
+    )
+
+
+@pytest.mark.parametrize(("nx", "mx", "ny", "my"), TRANSFERS)
+def test_coarsen_rows(nx: int, mx: int, ny: int, my: int, rng: np.random.Generator) -> None:
+    rows = make_system("free", (nx, ny), rng).rows
+    weights = single((*overlap_weights(nx, mx), *overlap_weights(ny, my)))
+    # averages of numbers below one, rescaled by at most the square of the ratio, 4
+    compare(
+        "coarsen_rows", rows, np.ones((5, mx, my), np.float32), np.ones((mx, my), np.float32),
+        *weights, nx / mx, ny / my, 2.0, absolute=4.0 * STENCIL,
+    )  # fmt: skip
+
+
+def test_dense_solve(boundary: str, rng: np.random.Generator) -> None:
+    s = make_system(boundary, (8, 6), rng)
+    # unit vectors have few non-zero neighbours; linear ghosts are at most 2
+    matrix = compare("dense_matrix", s.rows, s.mode, absolute=8.0 * STENCIL)
+    pivots = np.zeros(len(matrix), np.int64)
+    assert compare("factorise", matrix, pivots)
+    factors = matrix.copy()
+    numpy_reference.factorise(factors, pivots)
+    compare("solve_dense", factors, pivots, s.r, s.v, s.mode)
+    numpy_reference.solve_dense(factors, pivots, s.r, s.v, s.mode)
+    exact = np.linalg.solve(matrix, np.append(s.r, 0.0))[:-1].reshape(s.r.shape)
+    np.testing.assert_allclose(s.v[1:-1, 1:-1], exact, rtol=NEIGHBOURS, atol=1e-10)
+
+
+def test_factorise_reports_a_singular_matrix() -> None:
+    assert not compare("factorise", np.ones((3, 3)), np.zeros(3, np.int64))
+
+
+# The Krylov iteration.
+
+
+def test_krylov_vectors(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((2, 13, 9)).astype(np.float32)
+    weight = rng.uniform(size=(13, 9)).astype(np.float32)
+    # a row of nine products is summed in float32
+    sizes = (weight * (np.abs(x) + np.abs(y)) ** 2).sum()
+    compare("dots", x, y, weight, absolute=12.0 * 2.0**-24 * sizes)
+    compare("axpy", -0.3, x, y, absolute=4.0 * 2.0**-24 * np.abs(y).max())
+    log_source = -30.0 * rng.uniform(size=(13, 9))
+    compare("cell_masses", log_source, 0.03, weight)
+    # a quotient, a root and a sum
+    compare("norm_weight", weight, 1e-4, np.ones_like(weight), absolute=4.0 * 2.0**-24)
+
+
+def test_cycles_of_multigrid_contract(
+    boundary: str, backend: str, rng: np.random.Generator
+) -> None:
+    # by 0.37 a cycle at least: smooth rows, but for the kink of the correction at the faces
+    kernels = {"numba": numba_cpu, "numpy": numpy_reference}[backend]
+    scene = make_scene("gaussian", boundary, (40, 29), rng, size=0.01)
+    multigrid = Multigrid(kernels, scene.shape, MODES[boundary])
+    arguments = linearise(scene, boundary)
+    kernels.linearise(*arguments[:-3], multigrid.rows[0], multigrid.rhs[0], multigrid.work[0])
+    assert multigrid.setup()
+    r, left = multigrid.rhs[0].copy(), np.empty_like(multigrid.rhs[0])
+    multigrid.solve(3)
+    kernels.residual(multigrid.rows[0], r, multigrid.v[0], left)
+    assert np.linalg.norm(left - left.mean()) < 0.05 * np.linalg.norm(r)
+
+
+# Everything together.
+
+WHOLE: dict[str, tuple[Any, ...]] = {
+    "1d free": ((128,), "free"),
+    "2d free": ((32, 32), "free"),
+    "2d free, two sizes": ((48, 40), "free"),
+    "1d box": ((128,), "box"),
+    "2d box": ((48, 40), "box"),
+    "2d box, cells": ((48, 40), "box", "cell"),
+    "2d periodic": ((48, 40), "periodic"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_solves_agree(name: str) -> None:
+    shape, boundary, *inner = WHOLE[name]
+    dim = len(shape)
+    box = [(0.0, 1.0)] * dim
+    y = (np.arange(24) + 0.5) / 24
+    wave = 1.0 + 0.5 * np.cos(2.0 * np.pi * y)
+    if boundary == "free":
+        reference: Any = pma.Gaussian(np.zeros(dim), 1.0)
+        target: Any = pma.GaussianMixture([[-1.2, 0.0][:dim], [1.0, 0.5][:dim]], 0.5)
+    else:
+        reference = pma.Uniform(box)
+        target = pma.GridDensity(wave if dim == 1 else np.outer(wave, wave[::-1] ** 2), box)
+    problem = pma.TransportProblem(reference, target)
+    points = reference.sample(300, 1)
+    maps = []
+    for backend in ("numba", "numpy"):
+        settings = {"boundary": boundary, "inner": inner[0] if inner else "point"}
+        solver = pma.GridSolver(shape, backend=backend, tol=1e-8, **settings)
+        solution = pma.solve(problem, solver)
+        assert solution.provenance.backend == backend
+        maps.append(solution.map(points))
+    # Both stop below 1e-8 of weighted residual in the log density; the displacement that repairs it
+    # on boxes of size one, or under unit Gaussians, is smaller than that.
+    np.testing.assert_allclose(maps[0], maps[1], rtol=0.0, atol=1e-8)
+
+
+def test_kernels_run_uncompiled() -> None:
+    """The kernels' Python source, which coverage and debuggers see, passes the same tests."""
+    chosen = "not whole and not uncompiled and not multigrid"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            chosen,
+            __file__,
+        ],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
