@@ -448,7 +448,7 @@ _LIST = (
         "funnel",
         "The standard normal to a funnel: the scale of one coordinate is the other one.",
         _from_normal(funnel, funnel_gradient),
-        _settings(256, 256),
+        _settings(256, 256, target_box=((-5.5, 5.0), (-18.0, 18.0))),
         log_evidence=math.log(2 * math.pi),
         w2_squared=0.2705,
         w2_error=1e-3,

@@ -172,9 +172,17 @@ class GridPotential:
 
     def quadratic(self) -> Array:
         """The quadratic part at the cell centres, shape ``grid.shape``."""
-        shifted = self.grid.points() - self.center
-        value = 0.5 * np.einsum("ni,ij,nj->n", shifted, self.matrix, shifted) + shifted @ self.image
-        return value.reshape(self.grid.shape)
+        dim = self.grid.dim
+        shifted = [
+            (axis - c).reshape([-1 if j == k else 1 for j in range(dim)])
+            for k, (axis, c) in enumerate(zip(self.grid.axes(), self.center, strict=True))
+        ]
+        value = np.zeros(self.grid.shape)
+        for k, z in enumerate(shifted):
+            value += (0.5 * self.matrix[k, k] * z + self.image[k]) * z
+            for m in range(k):
+                value += (self.matrix[k, m] * z) * shifted[m]
+        return value
 
     def values(self) -> Array:
         """``psi`` at the cell centres, shape ``grid.shape``."""

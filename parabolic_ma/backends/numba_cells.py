@@ -18,6 +18,7 @@ from parabolic_ma.backends.numba_newton import derivatives_row, inner_row
 
 _NODES = np.array([0.5 - math.sqrt(0.15), 0.5, 0.5 + math.sqrt(0.15)])
 _WEIGHTS = np.array([5.0 / 18.0, 8.0 / 18.0, 5.0 / 18.0])
+_ROUNDING = 1e-9  # in cells: faces of the box lie on faces of the density's box but for rounding
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -51,8 +52,8 @@ def _antiderivative(sums, lo1, lo2, h1, h2, x, y):
     n2 = sums.shape[1] - 4
     s = (x - lo1) / h1
     t = (y - lo2) / h2
-    inside_x = 0.0 <= s <= n1
-    inside_y = 0.0 <= t <= n2
+    inside_x = -_ROUNDING <= s <= n1 + _ROUNDING
+    inside_y = -_ROUNDING <= t <= n2 + _ROUNDING
     s = min(max(s, 0.0), float(n1))
     t = min(max(t, 0.0), float(n2))
     i = min(int(s), n1 - 1)
@@ -103,7 +104,7 @@ def _segment(sums, lo1, lo2, h1, h2, px, py, qx, qy, out):
     """
     dx = qx - px
     dy = qy - py
-    pieces = int(math.ceil(2.0 * max(abs(dx) / h1, abs(dy) / h2)))
+    pieces = math.ceil(2.0 * max(abs(dx) / h1, abs(dy) / h2) - _ROUNDING)
     pieces = min(max(pieces, 1), 64)
     for k in range(7):
         out[k] = 0.0

@@ -283,6 +283,29 @@ def prolong_add(coarse, fine, ix, wx, iy, wy):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _fold(k, n, mode, index, share):
+    """Write index k, which may be a ghost, as a combination of at most two cells."""
+    index[0] = k
+    index[1] = k
+    share[0] = 1.0
+    share[1] = 0.0
+    if 0 <= k < n:
+        return
+    edge = 0 if k < 0 else n - 1
+    if mode == 0:
+        index[0] = edge
+    elif mode == 1:
+        index[0] = edge
+        index[1] = 1 if k < 0 else n - 2
+        share[0] = 2.0
+        share[1] = -1.0
+    else:
+        index[0] = n - 1 - edge
+    if mode != 1:
+        index[1] = index[0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def dense_matrix(rows, mode):
     """The rows as a dense matrix with a zero-mean border, shape (n + 1, n + 1) float64.
 
@@ -292,18 +315,31 @@ def dense_matrix(rows, mode):
     nx, ny = rows.shape[1:]
     n = nx * ny
     matrix = np.zeros((n + 1, n + 1))
-    v = np.zeros((nx + 2, ny + 2), np.float32)
-    r = np.zeros((nx, ny), np.float32)
-    out = np.empty((nx, ny), np.float32)
+    ia = np.empty(2, np.int64)
+    ja = np.empty(2, np.int64)
+    wa = np.empty(2)
+    wb = np.empty(2)
     for i in range(nx):
         for j in range(ny):
-            v[:] = 0
-            v[i + 1, j + 1] = 1
-            fill_ghosts(v, mode)
-            residual(rows, r, v, out)
-            for k in range(nx):
-                for m in range(ny):
-                    matrix[k * ny + m, i * ny + j] = -out[k, m]
+            a, d, x, p, q = (
+                rows[0, i, j], rows[1, i, j], rows[2, i, j], rows[3, i, j], rows[4, i, j]
+            )  # fmt: skip
+            row = i * ny + j
+            for di in range(-1, 2):
+                for dj in range(-1, 2):
+                    if di == 0 and dj == 0:
+                        w = 2.0
+                    elif dj == 0:
+                        w = -a + di * p
+                    elif di == 0:
+                        w = -d + dj * q
+                    else:
+                        w = -x * di * dj
+                    _fold(i + di, nx, mode, ia, wa)
+                    _fold(j + dj, ny, mode, ja, wb)
+                    for k in range(2):
+                        for m in range(2):
+                            matrix[row, ia[k] * ny + ja[m]] += w * wa[k] * wb[m]
     for k in range(n):
         matrix[n, k] = 1.0
         matrix[k, n] = 1.0

@@ -28,6 +28,7 @@ from parabolic_ma.backends.numpy_newton import (
 _NODES = np.array([0.5 - math.sqrt(0.15), 0.5, 0.5 + math.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _MOST_PIECES = 64
+_ROUNDING = 1e-9  # in cells: faces of the box lie on faces of the density's box but for rounding
 
 
 @kernel
@@ -45,7 +46,7 @@ def _piece(x, lower, spacing, cells):
     s = (x - lower) / spacing
     inside = np.fmin(np.fmax(s, 0.0), cells)
     cell = np.minimum(inside.astype(np.int64), cells - 1)
-    return cell, inside - cell, (s >= 0.0) & (s <= cells)
+    return cell, inside - cell, np.abs(s - inside) <= _ROUNDING
 
 
 def antiderivative(sums, geometry, x, y):
@@ -97,7 +98,9 @@ def _integrate(sums, geometry, start, middle, end):
     p = np.stack([start, middle], axis=-2)
     d = np.stack([middle, end], axis=-2) - p
     lengths = np.abs(d / geometry[2:]).max(axis=-1)
-    pieces = np.fmin(np.fmax(np.ceil(2.0 * lengths), 1.0), _MOST_PIECES).astype(np.int64)
+    pieces = np.fmin(np.fmax(np.ceil(2.0 * lengths - _ROUNDING), 1.0), _MOST_PIECES).astype(
+        np.int64
+    )
     edges = _Edges(np.empty(pieces.shape), np.empty_like(d), np.empty_like(d), np.empty_like(d))
     for n in np.unique(pieces):
         these = pieces == n

@@ -16,10 +16,10 @@ from parabolic_ma.problem import TransportProblem
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
-__all__ = ["Discretisation", "choose_side", "discretise", "log_sources"]
+__all__ = ["Discretisation", "affine_residual", "cell_log_density", "choose_side", "discretise", "log_density", "log_sources"]
 
 _LARGEST_CUT = 1e-4  # mass that a box given by the user may cut off
-_BOUNDARIES = ("auto", "box", "periodic", "free")
+_SAMPLED_CELLS = 64  # on each axis, to see whether the affine map is exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +145,7 @@ def _mass_outside(measure: Measure, box: Box, wide: Box) -> float:
 
 def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
     """Log density on the grid, normalised there, and the log of its integral before that."""
-    if isinstance(measure, GridDensity) and measure.box == grid.box:
-        log_values = np.log(resampled(measure, grid))
-    else:
-        log_values = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
+    log_values = cell_log_density(measure, grid)
     bad = ~np.isfinite(log_values)
     if bad.any():
         where = grid.points()[np.argmax(bad.ravel())]
@@ -161,13 +158,25 @@ def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
     return log_values - log_normalizer, log_normalizer
 
 
-def resampled(measure: GridDensity, grid: Grid) -> Array:
-    """Values of a density on another grid of its box: cell averages on a coarser axis."""
-    if all(n >= m for n, m in zip(grid.shape, measure.grid.shape, strict=True)):
-        if grid.shape == measure.grid.shape:
-            return measure.values
-        return np.exp(-measure.potential(grid.points())).reshape(grid.shape)
-    return coarsened(measure.values, tuple(map(min, grid.shape, measure.grid.shape)))
+def log_density(
+    problem: TransportProblem, discretised: Discretisation, shape: tuple[int, ...]
+) -> Array:
+    """Log density of the grid side's measure at the cell centres of another grid of its box."""
+    measure = getattr(problem, discretised.side)
+    grid = Grid(discretised.grid.box, shape)
+    values = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(shape)
+    top = values.max()
+    return values - (top + math.log(float(np.exp(values - top).sum()) * grid.cell_volume))
+
+
+def cell_log_density(measure: Measure, grid: Grid) -> Array:
+    """Log density at the cell centres; a `GridDensity` is averaged to a coarser grid of its box."""
+    if isinstance(measure, GridDensity) and measure.box == grid.box:
+        if measure.grid.shape == grid.shape:
+            return np.log(measure.values)
+        if all(n <= m for n, m in zip(grid.shape, measure.grid.shape, strict=True)):
+            return np.log(coarsened(measure.values, grid.shape))
+    return -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
 
 
 def _moment_matched(
@@ -212,3 +221,21 @@ def log_sources(kernels: Any, log_source: Array, smallest: int) -> list[Array]:
         average(levels[0], coarse, *weights)
         levels.insert(0, coarse)
     return levels
+
+
+def affine_residual(kernels: Any, problem: Discretisation) -> float:
+    """Weighted log residual of the affine map, from a sample of the cells.
+
+    It vanishes between Gaussians and between equal measures.
+    """
+    grid = problem.grid
+    strides = [max(1, n // _SAMPLED_CELLS) for n in grid.shape]
+    sampled = tuple(slice(s // 2, None, s) for s in strides)
+    axes = [a[s] for a, s in zip(grid.axes(), sampled, strict=True)]
+    points = np.stack([m.ravel() for m in np.meshgrid(*axes, indexing="ij")], axis=-1)
+    images = (points - problem.center) @ problem.matrix + problem.image
+    log_source = problem.log_source[sampled].ravel()
+    weight = np.exp(log_source - log_source.max())
+    excess = problem.inner.log_density(kernels, images) - log_source
+    excess -= np.average(excess, weights=weight)
+    return float(np.sqrt(np.average(excess**2, weights=weight)))

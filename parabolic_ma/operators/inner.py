@@ -39,6 +39,7 @@ class InnerDensity:
     """Where the density lives, or all but the tail mass of it."""
     log_normalizer: float
     """Log of the integral of ``e^{-potential}``; exactly 0 for a normalised measure."""
+    measure: Measure
 
     def log_density(self, kernels: Any, points: Array) -> Array:
         """Log density at points ``(n, d)``, up to ``log_normalizer``, shape ``(n,)``."""
@@ -66,7 +67,7 @@ def inner_density(measure: Measure, box: Box, shape: tuple[int, ...]) -> InnerDe
         params = np.concatenate(
             [[-measure.log_normalizer], measure.mean, measure.precision[upper]]
         )
-        return InnerDensity(GAUSSIAN, params, empty, box, 0.0)
+        return InnerDensity(GAUSSIAN, params, empty, box, 0.0, measure)
     if isinstance(measure, GaussianMixture):
         params = np.concatenate(
             [
@@ -76,13 +77,13 @@ def inner_density(measure: Measure, box: Box, shape: tuple[int, ...]) -> InnerDe
                 )
             ]
         )
-        return InnerDensity(MIXTURE, params, empty, box, 0.0)
+        return InnerDensity(MIXTURE, params, empty, box, 0.0, measure)
     if isinstance(measure, Uniform):
         return InnerDensity(
-            UNIFORM, np.array([-np.log(measure.box.volume)]), empty, measure.box, 0.0
+            UNIFORM, np.array([-np.log(measure.box.volume)]), empty, measure.box, 0.0, measure
         )
     if isinstance(measure, GridDensity):
-        return _table(-measure.coefficients, measure.grid, 0.0)
+        return _table(measure, -measure.coefficients, measure.grid, 0.0)
     grid = Grid(box, tuple(max(n, _SMALLEST_TABLE) for n in shape))
     log_values = -measure.potential(grid.points()).reshape(grid.shape)
     if not np.all(np.isfinite(log_values)):
@@ -96,13 +97,15 @@ def inner_density(measure: Measure, box: Box, shape: tuple[int, ...]) -> InnerDe
         top = log_values.max()
         log_normalizer = float(top + np.log(np.exp(log_values - top).sum() * grid.cell_volume))
     boundary = "free" if not measure.bounded else "box"
-    return _table(prefilter(log_values, boundary), grid, log_normalizer)
+    return _table(measure, prefilter(log_values, boundary), grid, log_normalizer)
 
 
-def _table(coefficients: Array, grid: Grid, log_normalizer: float) -> InnerDensity:
+def _table(
+    measure: Measure, coefficients: Array, grid: Grid, log_normalizer: float
+) -> InnerDensity:
     # Beyond the face the density falls like a Gaussian whose sd is an eighth of the box.
     curvature = (8.0 / min(grid.box.widths)) ** 2
     params = np.array([*grid.box.lower, *grid.spacing, curvature])
     return InnerDensity(
-        TABLE, params, np.ascontiguousarray(coefficients), grid.box, log_normalizer
+        TABLE, params, np.ascontiguousarray(coefficients), grid.box, log_normalizer, measure
     )

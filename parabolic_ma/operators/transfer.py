@@ -18,6 +18,7 @@ __all__ = [
     "overlap_weights",
     "pad",
     "prolongation_weights",
+    "spline_averages",
 ]
 
 
@@ -53,6 +54,18 @@ def overlap_weights(fine: int, coarse: int) -> tuple[Array, Array]:
         share[:, k] = np.clip(hi - lo, 0.0, None)
     share[share < 1e-9] = 0.0
     return first, share / share.sum(axis=1, keepdims=True)
+
+
+def spline_averages(values: Array) -> Array:
+    """Cell averages of the quadratic B-spline with the given coefficients, mirrored at the faces.
+
+    Weights (1/6, 2/3, 1/6) on each axis.
+    """
+    for axis in range(values.ndim):
+        v = np.moveaxis(values, axis, 0)
+        p = np.concatenate([v[:1], v, v[-1:]])
+        values = np.moveaxis((p[:-2] + 4.0 * v + p[2:]) / 6.0, 0, axis)
+    return np.ascontiguousarray(values)
 
 
 def coarsened(values: Array, shape: tuple[int, ...]) -> Array:

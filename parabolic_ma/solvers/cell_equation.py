@@ -9,7 +9,7 @@ import numpy as np
 
 from parabolic_ma.grid import Grid
 from parabolic_ma.linear.krylov import ConjugateResiduals
-from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.operators.discretise import Discretisation, cell_log_density
 from parabolic_ma.operators.transfer import coarsened
 from parabolic_ma.solvers.iterate import Iterate, Measured
 from parabolic_ma.solvers.point_equation import CLIP, EDGE, PECLET, PointEquation
@@ -24,12 +24,11 @@ _EXACT_TIME_STEP = 100.0  # below, a step has been undone lately
 _EXACT_USEFUL = 0.3  # linear reduction that an exact step must reach to be used
 
 
-def inner_masses(kernels: Any, problem: Discretisation, shape: tuple[int, ...]) -> Array:
+def inner_masses(problem: Discretisation, shape: tuple[int, ...]) -> Array:
     """Return the inner density's cell values on its box, averaged to ``shape``, of mass one."""
-    box = problem.inner.box
-    fine = Grid(box, problem.grid.shape)
-    log_values = problem.inner.log_density(kernels, fine.points()).reshape(fine.shape)
-    values = np.exp(log_values - problem.inner.log_normalizer)
+    inner = problem.inner
+    fine = Grid(inner.box, problem.grid.shape)
+    values = np.exp(cell_log_density(inner.measure, fine) - inner.log_normalizer)
     return coarsened(values, shape)
 
 
@@ -48,7 +47,7 @@ class CellEquation(PointEquation):
 
     def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
         super().__init__(kernels, problem, log_source)
-        values = inner_masses(kernels, problem, self.shape)
+        values = inner_masses(problem, self.shape)
         grid = Grid(problem.inner.box, self.shape)
         if problem.boundary == "box":
             values /= values.sum() * grid.cell_volume

@@ -18,7 +18,7 @@ from parabolic_ma.typing import Array
 __all__ = ["Convergence", "Judgement", "duality_gap", "judge"]
 
 _TAIL = 1e-6  # mass left out where a largest or smallest value is reported
-_CONJUGATE_CELLS = {1: 4096, 2: 512}  # most cells an axis for the conjugate's quadrature
+_CONJUGATE_CELLS = {1: 4096, 2: 256}  # most cells an axis for the conjugate's quadrature
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,23 @@ import numpy as np
 
 from parabolic_ma import backends
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.operators.discretise import Discretisation, discretise, log_sources
+from parabolic_ma.operators.discretise import Discretisation, affine_residual, discretise, log_density, log_sources
 from parabolic_ma.operators.grid_map import GridMap
 from parabolic_ma.operators.monge_ampere import evaluate, with_images
+from parabolic_ma.operators.transfer import spline_averages
 from parabolic_ma.solution import GridFields, GridPotential, History, Provenance, Solution
 from parabolic_ma.solvers.cell_equation import CellEquation
 from parabolic_ma.solvers.certificate import Convergence, judge, squared_distance
 from parabolic_ma.solvers.iterate import GHOSTS, Iterate, interior, prolong
 from parabolic_ma.solvers.line_equation import LineEquation
-from parabolic_ma.solvers.nested import EXTENSION_MASS, NestedState, Plan, advance, begin
+from parabolic_ma.solvers.nested import (
+    EXACT_RESIDUAL,
+    NestedState,
+    Plan,
+    advance,
+    allowed_extension,
+    begin,
+)
 from parabolic_ma.solvers.point_equation import PointEquation
 from parabolic_ma.status import InputError, Status
 from parabolic_ma.typing import Array
@@ -156,16 +164,26 @@ class GridSolver:
             problem, shape, self.side, self.boundary, self.tail_mass,
             self.reference_box, self.target_box,
         )  # fmt: skip
-        cells = self._inner(problem) == "cell"
+        cells = self._inner(problem) == "cell" and problem.dim == 2
+        exact = affine_residual(kernels, discretised) < EXACT_RESIDUAL
+        sources = log_sources(
+            kernels, discretised.log_source, _COARSEST_CELLS if cells else _COARSEST
+        )
+        if self.richardson and len(sources) > 1:
+            # the two grids must differ by nothing but their spacing: centre values, no averages
+            sources[-2] = log_density(problem, discretised, sources[-2].shape)
+        if cells:
+            # the conservative equation sees the inner density as a B-spline, so the source too
+            sources = [np.log(spline_averages(np.exp(source))) for source in sources]
+            discretised = dataclasses.replace(discretised, log_source=sources[-1])
         plan = Plan(
             problem=discretised,
-            sources=tuple(
-                log_sources(kernels, discretised.log_source, _COARSEST_CELLS if cells else _COARSEST)
-            ),
+            sources=tuple(sources),
             equation=self._equation(problem, kernels, discretised),
             kernels=kernels,
             tolerance=None if self.tol == "discretisation" else float(self.tol),
             max_steps=self.max_steps,
+            exact=exact,
             halvings=_HALVINGS if cells else 0,
             sharp=self.richardson,
         )
@@ -260,7 +278,7 @@ class GridSolver:
     ) -> tuple[Status, str]:
         """Decide with the certificate at hand, and say in numbers what happened."""
         grid = "x".join(map(str, state.equation.shape))
-        steps = f"{len(state.rows)} Newton steps, {state.cycles} multigrid cycles"
+        steps = f"{state.newton_steps} Newton steps, {state.cycles} multigrid cycles"
         message = f"{steps}, on grid {grid}: weighted residual {certificate.residual:.2e}"
         near_rounding = certificate.residual <= 10.0 * certificate.rounding_floor
         if status is Status.STALLED and near_rounding:
@@ -268,7 +286,9 @@ class GridSolver:
             message += f" (rounding floor {certificate.rounding_floor:.1e})"
         if not math.isfinite(certificate.residual):
             return Status.DIVERGED, message
-        if status is Status.CONVERGED and certificate.extension_mass > EXTENSION_MASS:
+        if status is Status.CONVERGED and certificate.extension_mass > allowed_extension(
+            state.plan.problem
+        ):
             message += f", not convex on cells with mass {certificate.extension_mass:.1e}"
             return Status.LOST_CONVEXITY, message
         return status, message

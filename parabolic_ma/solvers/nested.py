@@ -22,10 +22,13 @@ from parabolic_ma.solvers.iterate import Iterate, Measured, prolong
 from parabolic_ma.status import Status
 from parabolic_ma.typing import Array
 
-__all__ = ["EXTENSION_MASS", "Equation", "NestedState", "Plan", "advance", "begin"]
+__all__ = ["EXACT_RESIDUAL", "EXTENSION_MASS", "Equation", "NestedState", "Plan", "advance", "allowed_extension", "begin"]
 
 EXTENSION_MASS = 1e-8
-"""Mass on which the extended logarithm may be active in a converged result."""
+"""Mass on which the extended logarithm may be active in a converged result, nothing being cut."""
+
+EXACT_RESIDUAL = 1e-6
+"""Weighted residual of an affine map that is taken for exact."""
 
 _FIRST_TIME_STEP = 1e3
 _COLD_TIME_STEP = 100.0
@@ -34,8 +37,11 @@ _COLD_GROWTH = 1.2
 _HARMLESS = 3e-3  # chi below which growth is never undone: tails settle while the bulk is done
 _MOST_REJECTIONS = 4
 _COLD_GOAL = 0.06  # chi at which the next share of the defensive mixture is taken
-_LAST_SHARE = 1e-8
-_MOST_COLD_FAILURES = 12
+_FIRST_DIVISOR = 15.0
+_DIVISOR_GROWTH = 2.0
+_LAST_SHARE = 1e-5
+_MOST_COLD_FAILURES = 6
+_COARSEST_GOAL = 3e-3  # chi at which the coarsest grid is left
 _COARSE_STEPS = 8
 _COARSE_RATIO = 0.06  # algebraic over discretisation error on all grids but the last
 _FINE_RATIO = 0.1
@@ -82,6 +88,8 @@ class Plan:
     tolerance: float | None
     """Weighted residual to polish to; None stops at discretisation accuracy."""
     max_steps: int
+    exact: bool
+    """Whether the affine map already solves the problem: then there is nothing to nest."""
     halvings: int
     """Times that a step may be halved before it is undone and the time step shrinks."""
     sharp: bool
@@ -136,6 +144,9 @@ class NestedState:
     started: float = field(default_factory=time.perf_counter)
     status: Status | None = None
     cycles: int = 0
+    """Multigrid cycles so far."""
+    newton_steps: int = 0
+    """Linear systems solved so far; a row of the history may only have measured."""
 
     @property
     def progress(self) -> Mapping[str, Any]:
@@ -150,18 +161,20 @@ class NestedState:
 
 def begin(plan: Plan, initial: Iterate | None) -> NestedState:
     """Start on the coarsest grid from the affine map, or on the last one from ``initial``."""
-    index = 0 if initial is None else len(plan.sources) - 1
+    cold = initial is None and not plan.exact
+    index = 0 if cold else len(plan.sources) - 1
     equation = plan.equation(plan.sources[index])
     start = equation.affine() if initial is None else initial
-    state = NestedState(plan, index, equation, _source(plan, index), start, start)
-    if initial is None and plan.problem.boundary == "free":
-        return _mix(state, _Mixture(0.5, 1.0, 10.0, start))
+    source = _source(plan, index) if cold else plan.sources[index]
+    state = NestedState(plan, index, equation, source, start, start)
+    if cold and plan.problem.boundary == "free":
+        return _mix(state, _Mixture(0.5, 1.0, _FIRST_DIVISOR, start))
     return state
 
 
 def advance(state: NestedState) -> NestedState:
     """Make one Newton step: measure, undo or accept, go to the next grid when this one is done."""
-    if len(state.rows) >= state.plan.max_steps:
+    if state.newton_steps >= state.plan.max_steps:
         return dataclasses.replace(state, status=Status.MAX_STEPS)
     state, measured = _measure(state)
     if state.status is not None:
@@ -174,7 +187,7 @@ def advance(state: NestedState) -> NestedState:
         if settled is not None:
             return settled
     elif _is_solved(state, measured) or (
-        _is_accurate(state) and _is_sound(measured, _SOUND)
+        _is_accurate(state) and _is_sound(state, measured, _SOUND)
     ):
         return _next_grid(state)
     elif state.last_grid and state.idle >= _STALL:
@@ -182,7 +195,7 @@ def advance(state: NestedState) -> NestedState:
     state = _newton_step(state, measured)
     if state.mixture is None and _is_accurate(state):
         # a map that was sound before a step this small needs no further look
-        if not state.last_grid or _is_sound(measured, 4.0 * _SOUND):
+        if not state.last_grid or _is_sound(state, measured, 4.0 * _SOUND):
             return _next_grid(state)
     return state
 
@@ -249,6 +262,7 @@ def _record(state: NestedState, measured: Measured) -> NestedState:
         else math.nan,
         "min_eigenvalue": measured.min_eigenvalue,
         "map_change": state.change,
+        "newton_steps": state.newton_steps,
         "cycles": state.cycles,
         "mixture": 0.0 if state.mixture is None else state.mixture.share,
         "seconds": time.perf_counter() - state.started,
@@ -280,6 +294,7 @@ def _newton_step(state: NestedState, measured: Measured) -> NestedState:
         change=change,
         ratio=ratio,
         cycles=state.cycles + cycles,
+        newton_steps=state.newton_steps + 1,
         algebraic=change * ratio,
         discretisation=state.equation.distance(corrected, state.entry) / 3.0,
     )
@@ -292,11 +307,11 @@ def _is_solved(state: NestedState, measured: Measured) -> bool:
         return measured.residual <= tolerance
     if state.steps == 0:
         # an exact start (equal measures, Gaussians) needs no step at all
-        return measured.residual <= 1e-11
+        return measured.residual <= EXACT_RESIDUAL
     if state.last_grid:
         return len(state.plan.sources) == 1 and measured.residual <= 1e-6
     if state.index == 0:
-        return measured.chi < (5e-5 if state.plan.sharp else 5e-4)
+        return measured.chi < _COARSEST_GOAL
     return False
 
 
@@ -320,9 +335,18 @@ def _is_accurate(state: NestedState) -> bool:
     return state.algebraic <= ratio * state.discretisation
 
 
-def _is_sound(measured: Measured, chi: float) -> bool:
+def _is_sound(state: NestedState, measured: Measured, chi: float) -> bool:
     """Whether the potential is convex where there is mass and the masses nearly balance."""
-    return measured.extended_mass <= 0.5 * EXTENSION_MASS and measured.chi <= chi
+    allowed = allowed_extension(state.plan.problem)
+    return measured.extended_mass <= 0.5 * allowed and measured.chi <= chi
+
+
+def allowed_extension(problem: Discretisation) -> float:
+    """Mass on which the extended logarithm may be active in a converged result.
+
+    Cells next to a face that cuts off mass cannot be solved better than the cut.
+    """
+    return max(EXTENSION_MASS, problem.truncated_mass)
 
 
 def _next_grid(state: NestedState) -> NestedState:
@@ -347,6 +371,7 @@ def _next_grid(state: NestedState) -> NestedState:
         rows=state.rows,
         started=state.started,
         cycles=state.cycles,
+        newton_steps=state.newton_steps,
     )
 
 
@@ -389,7 +414,7 @@ def _continue_mixture(state: NestedState, measured: Measured) -> NestedState | N
         share = max(mixture.share / mixture.divisor, _LAST_SHARE)
         return _mix(
             state,
-            _Mixture(share, mixture.share, min(1.5 * mixture.divisor, 30.0), state.iterate),
+            _Mixture(share, mixture.share, _DIVISOR_GROWTH * mixture.divisor, state.iterate),
         )
     most = 8 if mixture.share <= 10 * _LAST_SHARE else 4
     if state.steps < most and state.rejections <= _MOST_REJECTIONS:

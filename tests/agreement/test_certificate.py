@@ -11,7 +11,7 @@ from convergence import problems
 from convergence.problems import root_mean_square, spline_error
 from scipy.integrate import quad
 
-from parabolic_ma import GridSolver
+import parabolic_ma as pma
 from parabolic_ma.operators.legendre import polished_conjugate
 from parabolic_ma.solvers.certificate import duality_gap
 
@@ -47,18 +47,17 @@ def exact_w2(name):
     if name == "mix1":
         return 4.93266065848
     if name == "radial":
-        mass = quad(
-            lambda r: (problems.quartic_radius(np.array([r]))[0] - r) ** 2 * r * np.exp(-(r**2) / 2),
-            0, 12, epsabs=1e-12,
-        )  # fmt: skip
-        return mass[0]
+
+        def integrand(r):
+            moved = problems.quartic_radius(np.array([r]))[0] - r
+            return moved**2 * r * np.exp(-(r**2) / 2)
+
+        return quad(integrand, 0, 12, epsabs=1e-12)[0]
     case = CASES[name][0]
     # The midpoint rule converges faster than any power for these smooth integrands: periodic, or
     # decaying with all derivatives.
     problem = case.problem()
     box = problem.reference.support(1e-14) if case.window is None else case.window
-    import parabolic_ma as pma
-
     points = pma.Grid(pma.Box.of(box), (400, 400)).points()
     weights = np.exp(-problem.reference.potential(points))
     return float(weights @ ((case.forward(points) - points) ** 2).sum(axis=1) / weights.sum())
@@ -115,7 +114,9 @@ def test_the_gap_sees_a_wrong_potential(name):
     # potential is the wrong one to just that order. The coupling stays that of the solution.
     case, side, shapes = CASES[name]
     solution = solved(name, shapes[-1])
-    problem = GridSolver(shapes[-1], side=side, **case.settings).init(case.problem()).plan.problem
+    problem = (
+        pma.GridSolver(shapes[-1], side=side, **case.settings).init(case.problem()).plan.problem
+    )
     fields = solution.fields
     grid, weights = (
         fields.potential.grid,
@@ -156,8 +157,8 @@ def test_the_conjugate_is_a_maximum():
 
 
 def test_residual_bounds_the_algebraic_error():
-    # F = L v + ..: the map of an iterate is off by at most residual / sqrt(gap) in the norm
-    # weighted with H^{-1}, with gap and Hessian of order one for this problem; and it falls with it.
+    # F = L v + ..: the map of an iterate is off by at most residual / sqrt(gap) in the norm that
+    # H^{-1} weights; gap and Hessian are of order one here. And the error falls with the residual.
     case = problems.ridged_reference()
     points, _, weights = problems.reference_images(case)
     best = case.solve((64, 64)).map(points)
