@@ -350,7 +350,7 @@ def bioassay_gradient(x: Array) -> Array:
 
 def _bioassay() -> TransportProblem:
     # A logistic likelihood is log-concave.
-    target = Potential(bioassay, 2, gradient=bioassay_gradient, log_concave=True)
+    target = Potential(bioassay, 2, gradient=bioassay_gradient)
     return TransportProblem(Gaussian.fitted(target), target)
 
 

@@ -249,7 +249,7 @@ def _add_vertex(stencil, kind, di, dj, gx, gy, h1, h2):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def linearise_cells(
-    u, axis1, axis2, quad, log_source, log_c, sums, geometry, kind, params, table, clip, dt, edge,
+    u, axis1, axis2, quad, log_source, log_c, sums, geometry, kind, params, table, clip, dt,
     peclet, log_cap, rows, rhs, tangent, nine,
 ):  # fmt: skip
     """Assemble the conservative equation ``mass(image of cell) = c nu h1 h2``.
@@ -346,13 +346,6 @@ def linearise_cells(
             w = diag / (s * mean * area)
             p = -w * g1 / (2.0 * h1)
             q = -w * g2 / (2.0 * h2)
-            if edge > 0.0 and (i == 0 or i == nx - 1 or j == 0 or j == ny - 1):
-                p = max(abs(p), edge * big * big * diag / s * abs(f1[j]) / (2.0 * h1)) * (
-                    1.0 if f1[j] > 0 else -1.0
-                )
-                q = max(abs(q), edge * big * big * diag / s * abs(f2[j]) / (2.0 * h2)) * (
-                    1.0 if f2[j] > 0 else -1.0
-                )
             half_sigma = 0.5 * max(small * big, 0.1 * big * big) * diag / (s * dt)
             a = max(b11 * diag * r1, peclet * abs(p))
             d = max(b22 * diag * r2, peclet * abs(q))

@@ -15,6 +15,7 @@ from parabolic_ma.backends.numba_multigrid import (
     dense_matrix,
     factorise,
     fill_ghosts,
+    outflow,
     prolong_add,
     residual,
     restrict,
@@ -22,6 +23,7 @@ from parabolic_ma.backends.numba_multigrid import (
 )
 from parabolic_ma.backends.numba_newton import (
     add_correction,
+    convexify,
     fields,
     gradient_norm,
     inner_row,
@@ -40,6 +42,7 @@ from parabolic_ma.backends.numba_newton_1d import (
 from parabolic_ma.backends.numba_transfer import average_log, interpolate
 
 __all__ = [
+    "convexify",
     "apply_nine",
     "cell_images",
     "linearise_cells",
@@ -68,6 +71,7 @@ __all__ = [
     "linearise",
     "cell_masses",
     "norm_weight",
+    "outflow",
     "prolong_add",
     "residual",
     "restrict",

@@ -26,9 +26,9 @@ _T = 256
 _X1, _X2, _H11, _H12, _H22, _LOGM, _F1, _F2 = (k * _T for k in range(8))
 _NU, _M, _T2, _LOGT = (k * _T for k in range(8, 12))
 _O1, _O2, _E1, _E2 = _NU, _M, _T2, _LOGT  # used before those are
-_A, _D, _X, _P, _Q, _R, _TAN, _DET, _LOW, _EDGE = (k * _T for k in range(12, 22))
-_S, _C, _N = 22 * _T, 24 * _T, 26 * _T  # rows of u with one more cell at either end
-_SIZE = 28 * _T
+_A, _D, _X, _P, _Q, _R, _TAN, _DET, _LOW = (k * _T for k in range(12, 21))
+_S, _C, _N = 21 * _T, 23 * _T, 25 * _T  # rows of u with one more cell at either end
+_SIZE = 27 * _T
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -93,18 +93,20 @@ def _tile_uniform(b, n, params):
 def _tile_table(b, n, params, table):
     """Cubic B-spline of the log density.
 
-    Params: lower corner (2), spacing (2), curvature. ``table`` has two coefficients of padding a
+    Params: lower corner (2), spacing (2), curvature, 1 if periodic. ``table`` has two coefficients of padding a
     side; nodes are cell centres. Outside the box the log density continues with the slope at the
     face and the given downward curvature.
     """
     n1 = table.shape[0] - 4
     n2 = table.shape[1] - 4
-    lo1, lo2, kappa = params[0], params[1], params[4]
+    lo1, lo2, kappa, wrap = params[0], params[1], params[4], params[5]
     h1, h2 = params[2], params[3]
     r1, r2 = 1.0 / h1, 1.0 / h2
     for j in range(n):  # position in cells, clamped to the box; what is cut off
         s1 = (b[_X1 + j] - lo1) * r1
         s2 = (b[_X2 + j] - lo2) * r2
+        s1 -= wrap * math.floor(s1 / n1) * n1
+        s2 -= wrap * math.floor(s2 / n2) * n2
         o1 = min(max(s1, 0.0), float(n1))
         o2 = min(max(s2, 0.0), float(n2))
         b[_E1 + j] = (s1 - o1) * h1
@@ -264,7 +266,6 @@ def _tile_rows(b, n, h1, h2, clip, dt, peclet, log_cap):
         g = d2
         if t2 > d2 * 1.000001:
             g = (t2 - d2) / rise
-        g = max(g, b[_EDGE + j] * big * big)
         w = g * diag * s
         p = w * b[_F1 + j] * i1
         q = w * b[_F2 + j] * i2
@@ -322,8 +323,8 @@ def _store(b, offset, n, out):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def linearise(
-    u, axis1, axis2, quad, log_source, log_c, kind, params, table, clip, dt, edge, peclet,
-    log_cap, rows, rhs, tangent,
+    u, axis1, axis2, quad, log_source, log_c, kind, params, table, clip, dt, peclet, log_cap,
+    rows, rhs, tangent,
 ):  # fmt: skip
     """Assemble the Newton rows and the right-hand side, and measure the residual.
 
@@ -356,13 +357,6 @@ def linearise(
                 e = source[j0 + j] + log_c
                 b[_NU + j] = exp(e)
                 b[_LOGT + j] = min(e - b[_LOGM + j], log_cap)
-            on_face = i == 0 or i == nx - 1
-            for j in range(n):
-                b[_EDGE + j] = edge if on_face else 0.0
-            if j0 == 0:
-                b[_EDGE] = edge
-            if j0 + n == ny:
-                b[_EDGE + n - 1] = edge
             _tile_rows(b, n, h1, h2, clip, dt, peclet, log_cap)
             _tile_sums(b, n, sums)
             _store(b, _A, n, rows[0, i, j0:])
@@ -455,3 +449,49 @@ def fields(u, axis1, axis2, quad, kind, params, table, delta, gradient, low, hig
             _store(b, _A, n, high[i, j0:])
             _store(b, _D, n, log_det[i, j0:])
             _store(b, _LOGM, n, logm[i, j0:])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def convexify(
+    u, axis1, axis2, quad, log_source, log_c, kind, params, table, log_cap, lowest, highest, sweeps
+):
+    """Lower ``u`` where H is not convex on light cells until ``det H = t2``, by the convex root.
+
+    ``det H`` is quadratic in the value at the centre, and the centred gradient does not contain
+    it, so the pointwise equation is solved exactly (Gauss-Seidel). Only cells whose log source
+    density lies between ``lowest`` and ``highest`` are touched; ghosts are not.
+    """
+    nx, ny = log_source.shape
+    h1 = axis1[1] - axis1[0]
+    h2 = axis2[1] - axis2[0]
+    r1, r2, r12 = 1.0 / (h1 * h1), 1.0 / (h2 * h2), 0.25 / (h1 * h2)
+    a11, a12, a22 = quad[0], quad[1], quad[2]
+    b = np.empty(_SIZE)
+    for _ in range(sweeps):
+        touched = False
+        for i in range(nx):
+            for j in range(ny):
+                if not lowest <= log_source[i, j] <= highest:
+                    continue
+                c = 2.0 * u[i + 1, j + 1]
+                h11 = a11 + (u[i + 2, j + 1] - c + u[i, j + 1]) * r1
+                h22 = a22 + (u[i + 1, j + 2] - c + u[i + 1, j]) * r2
+                h12 = a12 + (u[i + 2, j + 2] - u[i + 2, j] - u[i, j + 2] + u[i, j]) * r12
+                if h11 + h22 > 0.0 and h11 * h22 - h12 * h12 > EXTENSION * (h11 + h22):
+                    continue
+                z1 = axis1[i] - quad[3]
+                z2 = axis2[j] - quad[4]
+                b[_X1] = quad[5] + a11 * z1 + a12 * z2 + 0.5 * (u[i + 2, j + 1] - u[i, j + 1]) / h1
+                b[_X2] = quad[6] + a12 * z1 + a22 * z2 + 0.5 * (u[i + 1, j + 2] - u[i + 1, j]) / h2
+                _tile_inner(b, 1, kind, params, table)
+                t2 = math.exp(min(log_source[i, j] + log_c - b[_LOGM], log_cap))
+                # (h11 + 2 s r1) (h22 + 2 s r2) - h12^2 = t2, the root with positive trace
+                q2 = 4.0 * r1 * r2
+                q1 = 2.0 * (h11 * r2 + h22 * r1)
+                q0 = h11 * h22 - h12 * h12 - t2
+                s = (-q1 + math.sqrt(max(q1 * q1 - 4.0 * q2 * q0, 0.0))) / (2.0 * q2)
+                if s > 0.0:
+                    u[i + 1, j + 1] -= s
+                    touched = True
+        if not touched:
+            break

@@ -56,9 +56,10 @@ def inner_row_1d(kind, params, table, x, logm, f):
             f[j] = 0.0
     else:
         cells = table.shape[0] - 4
-        lo, h, kappa = params[0], params[1], params[2]
+        lo, h, kappa, wrap = params[0], params[1], params[2], params[3]
         for j in range(n):
             s = (x[j] - lo) / h
+            s -= wrap * math.floor(s / cells) * cells
             o = min(max(s, 0.0), float(cells))
             e = (s - o) * h
             o += 1.5

@@ -19,7 +19,6 @@ from parabolic_ma.backends.numpy_newton import (
     derivatives,
     eigenvalues,
     elliptic_part,
-    frame_of,
     inner_potential,
     spline_slopes,
     spline_weights,
@@ -202,7 +201,7 @@ def _mass_stencil(left, right, bottom, top, h1, h2):
 
 @kernel
 def linearise_cells(
-    u, axis1, axis2, quad, log_source, log_c, sums, geometry, kind, params, table, clip, dt, edge,
+    u, axis1, axis2, quad, log_source, log_c, sums, geometry, kind, params, table, clip, dt,
     peclet, log_cap, rows, rhs, tangent, nine,
 ):  # fmt: skip
     r"""Assemble the conservative equation: mass of the image of a cell = :math:`c \nu h_1 h_2`.
@@ -225,7 +224,7 @@ def linearise_cells(
     mass, octagon, edges = _images(u, axis1, axis2, quad, sums, geometry)
     shift = _around(*(e.by_shift for e in edges))
     x1, x2, h11, h12, h22 = derivatives(u, axis1, axis2, quad)
-    logm, f1, f2 = inner_potential(kind, params, table, x1, x2)
+    logm, _, _ = inner_potential(kind, params, table, x1, x2)
     low = eigenvalues(h11, h12, h22)[1]
 
     at_center = np.maximum(np.exp(logm), 1e-300)
@@ -240,12 +239,6 @@ def linearise_cells(
     weight = diagonal / (trace * mean * cell)
     p = -weight * shift[..., 0] / (2.0 * h1)
     q = -weight * shift[..., 1] / (2.0 * h2)
-    if edge > 0.0:
-        frame = frame_of(p.shape)
-        outward = edge * big**2 * diagonal / trace
-        least1, least2 = outward * np.abs(f1) / (2.0 * h1), outward * np.abs(f2) / (2.0 * h2)
-        p = np.where(frame, np.where(f1 > 0.0, 1.0, -1.0) * np.maximum(np.abs(p), least1), p)
-        q = np.where(frame, np.where(f2 > 0.0, 1.0, -1.0) * np.maximum(np.abs(q), least2), q)
     half_sigma = 0.5 * np.maximum(small * big, 0.1 * big**2) * diagonal / (trace * dt)
     a = np.maximum(b11 * diagonal / h1**2, peclet * np.abs(p))
     d = np.maximum(b22 * diagonal / h2**2, peclet * np.abs(q))

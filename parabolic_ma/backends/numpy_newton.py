@@ -35,7 +35,7 @@ def spline_slopes(t):
     )
 
 
-def locate(x, lower, spacing, cells):
+def locate(x, lower, spacing, cells, periodic):
     """Find the spline pieces of coordinates on one axis of a padded table.
 
     Returns
@@ -45,9 +45,12 @@ def locate(x, lower, spacing, cells):
     weights, slopes : (..., 4)
         Weights of the value and of the derivative.
     excess : (...)
-        By how much the coordinate lies outside the box, with sign.
+        By how much the coordinate lies outside the box, with sign; 0 when ``periodic``, where
+        coordinates are taken modulo the box.
     """
     s = (x - lower) / spacing
+    if periodic:
+        s = s % cells
     # fmin and fmax send NaN inside, where there is something to index; the excess stays NaN
     inside = np.fmin(np.fmax(s, 0.0), cells)
     first = np.floor(inside + 0.5).astype(np.int64)
@@ -80,11 +83,12 @@ def _table(params, table, x1, x2):
     r"""Cubic B-spline of the log density and its continuation beyond the box.
 
     With the nearest point :math:`o` of the box, :math:`e = x - o` and the curvature
-    :math:`\kappa`: :math:`\log m = s(o) + \langle\nabla s(o), e\rangle - \tfrac\kappa2 |e|^2`.
+    :math:`\kappa`: :math:`\log m = s(o) + \langle\nabla s(o), e\rangle - \tfrac\kappa2 |e|^2`;
+    or periodic.
     """
-    lower1, lower2, h1, h2, kappa = params[:5]
-    i, wa, da, e1 = locate(x1, lower1, h1, table.shape[0] - 4)
-    j, wb, db, e2 = locate(x2, lower2, h2, table.shape[1] - 4)
+    lower1, lower2, h1, h2, kappa, periodic = params
+    i, wa, da, e1 = locate(x1, lower1, h1, table.shape[0] - 4, periodic)
+    j, wb, db, e2 = locate(x2, lower2, h2, table.shape[1] - 4, periodic)
     patch = table[i[..., :, None], j[..., None, :]]
     value = np.einsum("...k,...l,...kl->...", wa, wb, patch)
     d1 = np.einsum("...k,...l,...kl->...", da, wb, patch)
@@ -168,13 +172,6 @@ def elliptic_part(h11, h12, h22, t2, clip, log_cap):
     return big, small, 0.5 * (1.0 - gap * cosine), -0.5 * gap * sine, 0.5 * (1.0 + gap * cosine)
 
 
-def frame_of(shape):
-    """Mask of the outermost cells."""
-    frame = np.ones(shape, bool)
-    frame[1:-1, 1:-1] = False
-    return frame
-
-
 def logarithmic_mean(det, t2):
     r"""Return :math:`(t_2 - d) / \log(t_2 / d)` where :math:`t_2 > d`, and :math:`d` elsewhere."""
     ratio = t2 / det
@@ -183,8 +180,8 @@ def logarithmic_mean(det, t2):
 
 @kernel
 def linearise(
-    u, axis1, axis2, quad, log_source, log_c, kind, params, table, clip, dt, edge, peclet,
-    log_cap, rows, rhs, tangent,
+    u, axis1, axis2, quad, log_source, log_c, kind, params, table, clip, dt, peclet, log_cap,
+    rows, rhs, tangent,
 ):  # fmt: skip
     r"""Assemble the Newton rows and the right-hand side, and measure the residual.
 
@@ -193,10 +190,10 @@ def linearise(
     .. math:: S\,B : \nabla^2 v - g \langle \nabla f, \nabla v\rangle = -(\det H - t_2)
 
     where the cofactor matrix of H is replaced by :math:`S B` of `elliptic_part`, S = L + K. The
-    drift weight g is the logarithmic mean of det and t2 where t2 > det (see `logarithmic_mean`),
-    and at least ``edge`` L^2 next to a free boundary. The pseudo-time term is
-    :math:`\sigma v` with :math:`\sigma = \max(g, L^2/10) / dt`. Every row is divided by half its
-    diagonal, and second-order coefficients are raised to ``peclet`` times the drift:
+    drift weight g is the logarithmic mean of det and t2 where t2 > det (see `logarithmic_mean`).
+    The pseudo-time term is :math:`\sigma v` with :math:`\sigma = \max(g, L^2/10) / dt`. Every row
+    is divided by half its diagonal, and second-order coefficients are raised to ``peclet`` times
+    the drift:
 
         2 v - a (N + S) - d (E + W) - x (NE - NW - SE + SW) + p (N - S) + q (E - W) = r.
 
@@ -220,8 +217,6 @@ def linearise(
     trace = big + small
     numerator = np.where(big > high, low * big, det)
     drift = logarithmic_mean(np.maximum(numerator, small * big), t2)
-    if edge > 0.0:
-        drift = np.where(frame_of(drift.shape), np.maximum(drift, edge * big**2), drift)
 
     # row / (trace x diagonal of B : Hess), then / half of the diagonal that upwinding leaves
     diagonal = 1.0 / (b11 / h1**2 + b22 / h2**2)

@@ -45,8 +45,8 @@ def inner_potential_1d(kind, params, table, x):
         return top[:, 0] + np.log(total), (weight * g).sum(axis=1) / total
     if kind == UNIFORM:
         return np.full_like(x, params[0]), np.zeros_like(x)
-    lower, h, kappa = params[:3]
-    index, weights, slopes, excess = locate(x, lower, h, len(table) - 4)
+    lower, h, kappa, periodic = params
+    index, weights, slopes, excess = locate(x, lower, h, len(table) - 4, periodic)
     value = (weights * table[index]).sum(axis=1)
     slope = (slopes * table[index]).sum(axis=1)
     return value + slope * excess - 0.5 * kappa * excess**2, kappa * excess - slope

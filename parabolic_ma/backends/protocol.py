@@ -19,9 +19,9 @@ density :math:`m = e^{-f}` is given by ``kind`` and two arrays:
 * 0 and 1, Gaussian and mixture: ``params`` holds for every component the log density at its mean
   (with the log weight), the mean, and the upper triangle of the precision;
 * 2, uniform: ``params`` holds the log density;
-* 3, table: ``params`` holds lower corner, spacing and curvature :math:`\kappa`; ``table`` the
-  coefficients of the cubic spline of the log density, padded by two a side (see
-  `parabolic_ma.splines`). Beyond the box, with the nearest point o of it and e = x - o, the log
+* 3, table: ``params`` holds lower corner, spacing, curvature :math:`\kappa`, and 1 if periodic or
+  else 0; ``table`` the coefficients of the cubic spline of the log density, padded by two a side
+  (see `parabolic_ma.splines`). Beyond the box, with its nearest point o and e = x - o, the log
   density is :math:`s(o) + \langle\nabla s(o), e\rangle - \tfrac\kappa2 |e|^2`.
 
 **Rows.** A linear equation is held as ``rows`` (5, nx, ny) float32 = (a, d, x, p, q) and reads
@@ -53,8 +53,8 @@ class Kernels(Protocol):
 
     def linearise(
         self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, log_c: float,
-        kind: int, params: Array, table: Array, clip: float, dt: float, edge: float,
-        peclet: float, log_cap: float, rows: Array, rhs: Array, tangent: Array,
+        kind: int, params: Array, table: Array, clip: float, dt: float, peclet: float,
+        log_cap: float, rows: Array, rhs: Array, tangent: Array,
     ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
         r"""Linearise :math:`\det H = t_2`, :math:`t_2 = c\,\nu / m(T)`, and measure the residual.
 
@@ -68,8 +68,6 @@ class Kernels(Protocol):
             Smallest ratio of the eigenvalues of the operator; the residual is not clipped.
         dt : float
             Pseudo-time step.
-        edge : float
-            Floor of the drift weight next to the faces, over the square of the larger eigenvalue.
         peclet : float
             Second-order coefficients are at least this times the drift.
         log_cap : float
@@ -135,8 +133,8 @@ class Kernels(Protocol):
     def linearise_cells(
         self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, log_c: float,
         sums: Array, geometry: Array, kind: int, params: Array, table: Array, clip: float,
-        dt: float, edge: float, peclet: float, log_cap: float, rows: Array, rhs: Array,
-        tangent: Array, nine: Array,
+        dt: float, peclet: float, log_cap: float, rows: Array, rhs: Array, tangent: Array,
+        nine: Array,
     ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
         """Linearise ``mass of the image of a cell = c nu h1 h2`` and measure the residual.
 
@@ -236,14 +234,20 @@ class Kernels(Protocol):
 
     def coarsen_rows(
         self, fine: Array, coarse: Array, scale: Array, ix: Array, wx: Array, iy: Array,
-        wy: Array, ratio_x: float, ratio_y: float, peclet: float,
+        wy: Array, ratio_x: float, ratio_y: float, peclet: float, edge: float,
     ) -> None:  # fmt: skip
         """Rediscretise rows on the next grid, diagonal 2; write ``coarse`` and ``scale``.
 
         Averages of a, d, x scale with the inverse square of the spacing ratios, p, q with the
         inverse, the pseudo-time term ``2 (1 - a - d)`` not at all; a and d are at least ``peclet``
         times the absolute values of p and q. ``scale`` is what the restricted right-hand sides are
-        multiplied by.
+        multiplied by. A positive ``edge`` is the ``least`` of `outflow`.
+        """
+
+    def outflow(self, rows: Array, least: float, share: float) -> None:
+        """Raise the outward drifts (p, q) of face cells to ``least + share`` (a, d), in place.
+
+        With linear ghosts nothing else holds a face cell.
         """
 
     def prolong_add(

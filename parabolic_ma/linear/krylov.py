@@ -27,8 +27,8 @@ class ConjugateResiduals:
     kernels : module
         The backend.
     multigrid : Multigrid
-        Preconditioner, and the matrix unless another is given.
-    matrix : callable, optional
+        Preconditioner; its ``rhs[0]`` is the right-hand side.
+    matrix : callable
         ``matrix(v, out)`` writes minus the product with a padded ``v`` to ``out``.
     """
 
@@ -36,19 +36,15 @@ class ConjugateResiduals:
         self,
         kernels: Any,
         multigrid: Multigrid,
-        matrix: Callable[[Array, Array], None] | None = None,
+        matrix: Callable[[Array, Array], None],
     ) -> None:
         self.kernels = kernels
-        self.matrix = self._rows if matrix is None else matrix
+        self.matrix = matrix
         self.multigrid = multigrid
         shape = multigrid.shapes[0]
         self.solution = np.empty((shape[0] + 2, shape[1] + 2), np.float32)
         self.weight = np.empty(shape, np.float32)
-        self._zero = np.zeros(shape, np.float32)
         self._directions: list[tuple[Array, Array]] = []  # (z, M z), kept between calls
-
-    def _rows(self, v: Array, out: Array) -> None:
-        self.kernels.residual(self.multigrid.rows[0], self._zero, v, out)
 
     def solve(self, tolerance: float, cycles: int) -> tuple[int, float]:
         """Solve from zero for ``multigrid.rhs[0]``, which is overwritten by the residual.

@@ -85,6 +85,9 @@ class Multigrid:
         Ghost rule of the corrections.
     widths : (float, float)
         Lengths of the sides, in units in which the operator is about isotropic.
+    edge : (float, float)
+        Least outward drift of face cells, alone and as a share of the diffusion; positive at a
+        free boundary.
     degree : int
         Chebyshev sweeps before and after the coarse correction.
     """
@@ -95,11 +98,13 @@ class Multigrid:
         shape: tuple[int, int],
         mode: int,
         widths: tuple[float, float] = (1.0, 1.0),
+        edge: tuple[float, float] = (0.0, 0.0),
         degree: int = 4,
     ) -> None:
         self.kernels = kernels
         self.shapes = coarsening(shape, widths)
         self.mode = mode
+        self.edge = edge
         self.degree = degree
         self.rows = [np.empty((5, *s), np.float32) for s in self.shapes]
         self.rhs = [np.empty(s, np.float32) for s in self.shapes]
@@ -119,7 +124,7 @@ class Multigrid:
         for k, t in enumerate(self.transfers):
             self.kernels.coarsen_rows(
                 self.rows[k], self.rows[k + 1], self.scale[k + 1],
-                t.ix, t.wx, t.iy, t.wy, t.ratio[0], t.ratio[1], _PECLET,
+                t.ix, t.wx, t.iy, t.wy, t.ratio[0], t.ratio[1], _PECLET, *self.edge,
             )  # fmt: skip
         self._matrix[:] = self.kernels.dense_matrix(self.rows[-1], self.mode)
         return bool(self.kernels.factorise(self._matrix, self._pivots))

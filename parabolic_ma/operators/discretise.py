@@ -11,12 +11,18 @@ import numpy as np
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.measures import GridDensity, Measure
 from parabolic_ma.operators.inner import InnerDensity, inner_density
-from parabolic_ma.operators.transfer import coarsened, level_shapes, overlap_weights
+from parabolic_ma.operators.transfer import (
+    coarsened,
+    cubic_weights,
+    level_shapes,
+    overlap_weights,
+    pad,
+)
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
-__all__ = ["Discretisation", "affine_residual", "cell_log_density", "choose_side", "discretise", "log_density", "log_sources"]
+__all__ = ["Discretisation", "affine_residual", "cell_log_density", "choose_side", "discretise", "interpolated", "log_sources"]
 
 _LARGEST_CUT = 1e-4  # mass that a box given by the user may cut off
 _SAMPLED_CELLS = 64  # on each axis, to see whether the affine map is exact
@@ -95,7 +101,7 @@ def discretise(
     log_source, log_normalizer = _evaluate(source, grid, names[0])
     if on_reference and source.normalized:
         log_normalizer = 0.0
-    density = inner_density(inner, image_box, shape)
+    density = inner_density(inner, image_box, shape, boundary == "periodic")
     if boundary == "free":
         matrix, center, image = _moment_matched(grid, log_source, inner)
     else:
@@ -158,15 +164,15 @@ def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
     return log_values - log_normalizer, log_normalizer
 
 
-def log_density(
-    problem: TransportProblem, discretised: Discretisation, shape: tuple[int, ...]
-) -> Array:
-    """Log density of the grid side's measure at the cell centres of another grid of its box."""
-    measure = getattr(problem, discretised.side)
-    grid = Grid(discretised.grid.box, shape)
-    values = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(shape)
-    top = values.max()
-    return values - (top + math.log(float(np.exp(values - top).sum()) * grid.cell_volume))
+def interpolated(kernels: Any, log_source: Array, shape: tuple[int, ...], boundary: str) -> Array:
+    """Log density at the cell centres of a coarser grid, by cubic interpolation."""
+    coarse = np.empty(shape)
+    weights = [
+        w for c, f in zip(shape, log_source.shape, strict=True) for w in cubic_weights(c, f)
+    ]
+    interpolate = kernels.interpolate_1d if len(shape) == 1 else kernels.interpolate
+    interpolate(pad(log_source, boundary, 2), coarse, *weights)
+    return coarse
 
 
 def cell_log_density(measure: Measure, grid: Grid) -> Array:

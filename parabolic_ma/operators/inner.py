@@ -28,8 +28,9 @@ class InnerDensity:
     * GAUSSIAN, MIXTURE: for each component the log density at its mean (with the log weight), the
       mean, and the upper triangle of the precision;
     * UNIFORM: the log density;
-    * TABLE: lower corner, spacing, and the downward curvature with which the log density goes on
-      outside the box; ``table`` has the spline coefficients of the log density.
+    * TABLE: lower corner, spacing, the downward curvature with which the log density goes on
+      outside the box, and 1 if it is periodic instead; ``table`` has the spline coefficients of the
+      normalised log density.
     """
 
     kind: int
@@ -42,7 +43,7 @@ class InnerDensity:
     measure: Measure
 
     def log_density(self, kernels: Any, points: Array) -> Array:
-        """Log density at points ``(n, d)``, up to ``log_normalizer``, shape ``(n,)``."""
+        """Normalised log density at points ``(n, d)``, shape ``(n,)``."""
         n, dim = points.shape
         value = np.empty(n)
         slopes = [np.empty(n) for _ in range(dim)]
@@ -52,7 +53,9 @@ class InnerDensity:
         return value
 
 
-def inner_density(measure: Measure, box: Box, shape: tuple[int, ...]) -> InnerDensity:
+def inner_density(
+    measure: Measure, box: Box, shape: tuple[int, ...], periodic: bool
+) -> InnerDensity:
     """Put a measure into the form of the kernels.
 
     Gaussians, mixtures and uniform measures are evaluated exactly; a `GridDensity` by its own
@@ -83,7 +86,11 @@ def inner_density(measure: Measure, box: Box, shape: tuple[int, ...]) -> InnerDe
             UNIFORM, np.array([-np.log(measure.box.volume)]), empty, measure.box, 0.0, measure
         )
     if isinstance(measure, GridDensity):
-        return _table(measure, -measure.coefficients, measure.grid, 0.0)
+        grid = measure.grid
+        coefficients = -measure.coefficients
+        if periodic:
+            coefficients = prefilter(np.log(measure.values), "periodic")
+        return _table(measure, coefficients, grid, 0.0, 0.0, periodic)
     grid = Grid(box, tuple(max(n, _SMALLEST_TABLE) for n in shape))
     log_values = -measure.potential(grid.points()).reshape(grid.shape)
     if not np.all(np.isfinite(log_values)):
@@ -96,16 +103,36 @@ def inner_density(measure: Measure, box: Box, shape: tuple[int, ...]) -> InnerDe
     if not measure.normalized:
         top = log_values.max()
         log_normalizer = float(top + np.log(np.exp(log_values - top).sum() * grid.cell_volume))
-    boundary = "free" if not measure.bounded else "box"
-    return _table(measure, prefilter(log_values, boundary), grid, log_normalizer)
+        log_values -= log_normalizer
+    boundary = "box" if measure.bounded else "free"
+    coefficients = prefilter(log_values, "periodic" if periodic else boundary)
+    return _table(
+        measure, coefficients, grid, log_normalizer, _face_curvature(log_values, grid), periodic
+    )
 
 
 def _table(
-    measure: Measure, coefficients: Array, grid: Grid, log_normalizer: float
+    measure: Measure,
+    coefficients: Array,
+    grid: Grid,
+    log_normalizer: float,
+    curvature: float,
+    periodic: bool,
 ) -> InnerDensity:
-    # Beyond the face the density falls like a Gaussian whose sd is an eighth of the box.
-    curvature = (8.0 / min(grid.box.widths)) ** 2
-    params = np.array([*grid.box.lower, *grid.spacing, curvature])
+    params = np.array([*grid.box.lower, *grid.spacing, curvature, float(periodic)])
     return InnerDensity(
         TABLE, params, np.ascontiguousarray(coefficients), grid.box, log_normalizer, measure
     )
+
+
+def _face_curvature(log_values: Array, grid: Grid) -> float:
+    """Curvature with which to go on beyond the faces: slope over the way from the centre.
+
+    That of a Gaussian exactly, and the right size for other tails.
+    """
+    found = []
+    for axis, (width, h) in enumerate(zip(grid.box.widths, grid.spacing, strict=True)):
+        lines = np.moveaxis(log_values, axis, 0)
+        for slope in ((lines[1] - lines[0]) / h, (lines[-2] - lines[-1]) / h):
+            found.append(float(np.median(slope)) / (0.5 * width))
+    return max(*found, 0.0)

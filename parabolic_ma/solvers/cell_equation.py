@@ -12,7 +12,7 @@ from parabolic_ma.linear.krylov import ConjugateResiduals
 from parabolic_ma.operators.discretise import Discretisation, cell_log_density
 from parabolic_ma.operators.transfer import coarsened
 from parabolic_ma.solvers.iterate import Iterate, Measured
-from parabolic_ma.solvers.point_equation import CLIP, EDGE, PECLET, PointEquation
+from parabolic_ma.solvers.point_equation import CLIP, PECLET, PointEquation
 from parabolic_ma.typing import Array
 
 __all__ = ["CellEquation", "inner_masses"]
@@ -65,14 +65,16 @@ class CellEquation(PointEquation):
         """Assemble both matrices at an iterate and measure its residual."""
         inner = self.problem.inner
         self._pseudo_time = pseudo_time
-        return Measured(
+        measured = Measured(
             *self.kernels.linearise_cells(
                 iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
                 self.sums, self.geometry, inner.kind, inner.params, inner.table, CLIP, pseudo_time,
-                EDGE if self.problem.boundary == "free" else 0.0, PECLET, self.log_cap,
+                PECLET, self.log_cap,
                 self.multigrid.rows[0], self.multigrid.rhs[0], self.multigrid.work[0], self.nine,
             )
         )  # fmt: skip
+        self._hold_faces()
+        return measured
 
     def _solve(self, measured: Measured, tolerance: float) -> tuple[Array, int, float]:
         """Newton's correction near the solution, the elliptic quasi-Newton one elsewhere.
@@ -89,6 +91,10 @@ class CellEquation(PointEquation):
         self.multigrid.rhs[0][:] = rhs
         v, more, reduction = super()._solve(measured, tolerance)
         return v, used + more, reduction
+
+    def convexify(self, iterate: Iterate) -> Iterate:
+        """Nothing to repair: the masses of the images are what must be positive."""
+        return iterate
 
     def images(self, iterate: Iterate) -> tuple[Array, Array]:
         """Inner mass and signed area of the image of every cell."""

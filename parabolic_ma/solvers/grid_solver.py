@@ -13,7 +13,7 @@ import numpy as np
 
 from parabolic_ma import backends
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.operators.discretise import Discretisation, affine_residual, discretise, log_density, log_sources
+from parabolic_ma.operators.discretise import Discretisation, affine_residual, discretise, interpolated, log_sources
 from parabolic_ma.operators.grid_map import GridMap
 from parabolic_ma.operators.monge_ampere import evaluate, with_images
 from parabolic_ma.operators.transfer import spline_averages
@@ -169,9 +169,12 @@ class GridSolver:
         sources = log_sources(
             kernels, discretised.log_source, _COARSEST_CELLS if cells else _COARSEST
         )
-        if self.richardson and len(sources) > 1:
-            # the two grids must differ by nothing but their spacing: centre values, no averages
-            sources[-2] = log_density(problem, discretised, sources[-2].shape)
+        if not cells and len(sources) > (1 if self.richardson else 2):
+            # The last two grids are compared, and extrapolated: they must differ by nothing but
+            # their spacing, so the coarser one gets centre values, not cell averages.
+            sources[-2] = interpolated(
+                kernels, discretised.log_source, sources[-2].shape, discretised.boundary
+            )
         if cells:
             # the conservative equation sees the inner density as a B-spline, so the source too
             sources = [np.log(spline_averages(np.exp(source))) for source in sources]
@@ -227,7 +230,7 @@ class GridSolver:
             equation = state.equation if state.last_grid else plan.equation(plan.sources[-1])
             parts = with_images(parts, *equation.images(iterate), discretised.grid.cell_volume)
         judgement = judge(
-            discretised, parts, core, potential,
+            kernels, discretised, parts, core, potential,
             Convergence(
                 state.algebraic if state.steps else 0.0, changes, coarse_w2,
                 coarser[-1].log_c if coarser else math.nan,
@@ -251,7 +254,7 @@ class GridSolver:
             solver=self,
             fields=GridFields(
                 potential, parts.gradient, parts.log_det, discretised.log_source,
-                parts.log_inner - discretised.inner.log_normalizer,
+                parts.log_inner,
             ),
         )  # fmt: skip
 

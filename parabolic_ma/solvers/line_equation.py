@@ -78,6 +78,10 @@ class LineEquation:
         log_c = iterate.log_c + min(max(delta, -0.5), 0.5)
         return Iterate(iterate.u + v, log_c), change, 1, 0.0
 
+    def convexify(self, iterate: Iterate) -> Iterate:
+        """Nothing to repair: each system is solved exactly."""
+        return iterate
+
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""
         return float(self.kernels.gradient_norm_1d(a.u - b.u, self.log_source, *self.spacing))

@@ -32,6 +32,7 @@ EXACT_RESIDUAL = 1e-6
 
 _FIRST_TIME_STEP = 1e3
 _COLD_TIME_STEP = 100.0
+_TELLING_TIME_STEP = 100.0
 _GROWTH = 1.5  # of chi on which a step is undone, warm
 _COLD_GROWTH = 1.2
 _HARMLESS = 3e-3  # chi below which growth is never undone: tails settle while the bulk is done
@@ -46,6 +47,7 @@ _COARSE_STEPS = 8
 _COARSE_RATIO = 0.06  # algebraic over discretisation error on all grids but the last
 _FINE_RATIO = 0.1
 _EASY = 5e-2  # linear reduction asked of the multigrid
+_TIGHT = 1e-2  # the same where a tolerance is to be met
 _SOUND = 5e-3  # chi above which a result is never called solved
 _STALL = 8  # steps without progress on the last grid
 
@@ -70,6 +72,9 @@ class Equation(Protocol):
         self, iterate: Iterate, measured: Measured, tolerance: float
     ) -> tuple[Iterate, float, int, float]:
         """Return the corrected iterate, the map's change, cycles used and linear reduction."""
+
+    def convexify(self, iterate: Iterate) -> Iterate:
+        """Repair light cells where the potential is not convex."""
 
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps."""
@@ -134,6 +139,8 @@ class NestedState:
     algebraic: float = math.inf
     discretisation: float = math.nan
     best: float = math.inf
+    """Smallest chi on this grid."""
+    best_iterate: Iterate | None = None
     idle: int = 0
     mixture: _Mixture | None = None
     coarser: tuple[Iterate, ...] = ()
@@ -190,12 +197,16 @@ def advance(state: NestedState) -> NestedState:
         _is_accurate(state) and _is_sound(state, measured, _SOUND)
     ):
         return _next_grid(state)
-    elif state.last_grid and state.idle >= _STALL:
-        return dataclasses.replace(state, status=Status.STALLED)
+    elif state.last_grid and _is_accurate(state):
+        state, measured = _repair(state, measured)
+        if _is_sound(state, measured, _SOUND):
+            return _next_grid(state)
+    if state.mixture is None and state.last_grid and state.idle >= _STALL:
+        return _stalled(state)
     state = _newton_step(state, measured)
     if state.mixture is None and _is_accurate(state):
         # a map that was sound before a step this small needs no further look
-        if not state.last_grid or _is_sound(state, measured, 4.0 * _SOUND):
+        if not state.last_grid or _is_sound(state, measured, 4.0 * _SOUND, 0.02):
             return _next_grid(state)
     return state
 
@@ -233,8 +244,10 @@ def _acceptable(state: NestedState, measured: Measured) -> bool:
         bound = _COLD_GROWTH * state.chi
     elif state.plan.halvings:
         bound = state.chi
-    else:
+    elif state.plan.tolerance is None:
         bound = max(_GROWTH * state.chi, _HARMLESS)
+    else:
+        bound = _GROWTH * state.best
     return measured.finite and measured.chi <= bound
 
 
@@ -244,9 +257,26 @@ def _midpoint(a: Iterate, b: Iterate) -> Iterate:
 
 def _give_up(state: NestedState) -> NestedState:
     """Leave a grid on which no step is accepted: the next one may do better."""
-    if state.last_grid:
-        return dataclasses.replace(state, status=Status.STALLED)
-    return _next_grid(state)
+    return _stalled(state) if state.last_grid else _next_grid(state)
+
+
+def _repair(state: NestedState, measured: Measured) -> tuple[NestedState, Measured]:
+    """Convexify light cells; keep the result if it balances the masses as well as before.
+
+    The system of the repaired iterate, or again of the old one, is left assembled.
+    """
+    iterate = state.equation.convexify(state.iterate)
+    if iterate is state.iterate:
+        return state, measured
+    figures = state.equation.linearise(iterate, state.pseudo_time, state.source)
+    if figures.finite and figures.chi <= 1.1 * measured.chi:
+        return dataclasses.replace(state, iterate=iterate), figures
+    return state, state.equation.linearise(state.iterate, state.pseudo_time, state.source)
+
+
+def _stalled(state: NestedState) -> NestedState:
+    best = state.iterate if state.best_iterate is None else state.best_iterate
+    return dataclasses.replace(state, status=Status.STALLED, iterate=best)
 
 
 def _record(state: NestedState, measured: Measured) -> NestedState:
@@ -267,17 +297,18 @@ def _record(state: NestedState, measured: Measured) -> NestedState:
         "mixture": 0.0 if state.mixture is None else state.mixture.share,
         "seconds": time.perf_counter() - state.started,
     }
-    better = measured.chi < 0.9 * state.best
+    best = measured.chi < state.best
     return dataclasses.replace(
         state,
         rows=(*state.rows, row),
         best=min(state.best, measured.chi),
-        idle=0 if better else state.idle + 1,
+        best_iterate=state.iterate if best else state.best_iterate,
+        idle=0 if measured.chi < 0.9 * state.best else state.idle + 1,
     )
 
 
 def _newton_step(state: NestedState, measured: Measured) -> NestedState:
-    tolerance = _EASY if state.plan.tolerance is None else 0.2 * _EASY
+    tolerance = _EASY if state.plan.tolerance is None else _TIGHT
     corrected, change, cycles, reduction = state.equation.correct(
         state.iterate, measured, tolerance
     )
@@ -295,7 +326,8 @@ def _newton_step(state: NestedState, measured: Measured) -> NestedState:
         ratio=ratio,
         cycles=state.cycles + cycles,
         newton_steps=state.newton_steps + 1,
-        algebraic=change * ratio,
+        # a step cut short by its pseudo-time says nothing about the distance that is left
+        algebraic=change * ratio if state.pseudo_time >= _TELLING_TIME_STEP else math.inf,
         discretisation=state.equation.distance(corrected, state.entry) / 3.0,
     )
 
@@ -311,7 +343,8 @@ def _is_solved(state: NestedState, measured: Measured) -> bool:
     if state.last_grid:
         return len(state.plan.sources) == 1 and measured.residual <= 1e-6
     if state.index == 0:
-        return measured.chi < _COARSEST_GOAL
+        goal = 1e-7 if state.plan.sharp and len(state.plan.sources) == 2 else _COARSEST_GOAL
+        return measured.chi < goal
     return False
 
 
@@ -335,10 +368,12 @@ def _is_accurate(state: NestedState) -> bool:
     return state.algebraic <= ratio * state.discretisation
 
 
-def _is_sound(state: NestedState, measured: Measured, chi: float) -> bool:
+def _is_sound(
+    state: NestedState, measured: Measured, chi: float, share: float = 0.9
+) -> bool:
     """Whether the potential is convex where there is mass and the masses nearly balance."""
     allowed = allowed_extension(state.plan.problem)
-    return measured.extended_mass <= 0.5 * allowed and measured.chi <= chi
+    return measured.extended_mass <= share * allowed and measured.chi <= chi
 
 
 def allowed_extension(problem: Discretisation) -> float:
@@ -382,10 +417,10 @@ def _source(plan: Plan, index: int) -> Array:
     spoil the guess of the next one.
     """
     log_source = plan.sources[index]
-    if plan.problem.boundary != "free" or len(plan.sources) == 1:
-        return log_source
-    for _ in range(max(0, min(2 - index, len(plan.sources) - 1 - index))):
-        log_source = blur_log(log_source)
+    grids = len(plan.sources)
+    if plan.problem.boundary == "free" and index < grids - 2 + (grids == 2):
+        for _ in range(2 - index):
+            log_source = blur_log(log_source)
     return log_source
 
 
@@ -399,7 +434,7 @@ def _mix(state: NestedState, mixture: _Mixture) -> NestedState:
     return dataclasses.replace(
         state, source=source, iterate=mixture.safe, entry=mixture.safe, previous=None,
         chi=math.inf, pseudo_time=_COLD_TIME_STEP, steps=0, rejections=0, mixture=mixture,
-        best=math.inf, idle=0,
+        best=math.inf, best_iterate=None, idle=0,
     )  # fmt: skip
 
 
@@ -436,5 +471,6 @@ def _settle(state: NestedState) -> NestedState:
     """Leave the continuation: from here on the source itself is solved."""
     return dataclasses.replace(
         state, source=_source(state.plan, 0), entry=state.iterate, previous=None, chi=math.inf,
-        pseudo_time=_FIRST_TIME_STEP, steps=0, rejections=0, mixture=None, best=math.inf, idle=0,
+        pseudo_time=_FIRST_TIME_STEP, steps=0, rejections=0, mixture=None, best=math.inf,
+        best_iterate=None, idle=0,
     )  # fmt: skip

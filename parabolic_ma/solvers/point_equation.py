@@ -16,10 +16,13 @@ from parabolic_ma.typing import Array
 __all__ = ["PointEquation"]
 
 CLIP = 3e-3  # smallest ratio of the eigenvalues that the operator (not the residual) uses
-EDGE = 0.3  # floor of the outward drift at a free boundary, in units of the larger eigenvalue
+_EDGE = (0.25, 1.0)  # least outward drift of face cells in the multigrid, at a free boundary
+_TRUE_EDGE = (1.0, 0.02)  # the same in the matrix: its rows must not vanish
 PECLET = 2.0  # drift over diffusion above which a row is made upwind
 _NORM_FLOOR = 1e-4  # weight of cells without mass in the linear solver's norm
 _MOST_CYCLES = 8
+_LIGHT = (6.0, 30.0)  # nats below the largest density of the cells that are repaired pointwise
+_SWEEPS = 20
 _DETERMINANT_CAP = 1e4  # largest target determinant, relative to that of the affine map
 
 
@@ -55,8 +58,11 @@ class PointEquation:
         self.log_cap = math.log(_DETERMINANT_CAP * float(np.linalg.det(a)))
         # along axis k the linearised operator is 1 / A_kk about the affine map
         widths = tuple(w * math.sqrt(a[k, k]) for k, w in enumerate(box.widths))
-        self.multigrid = Multigrid(kernels, self.shape, self.ghosts, widths)
-        self.linear = ConjugateResiduals(kernels, self.multigrid)
+        self.edge = _EDGE if problem.boundary == "free" else (0.0, 0.0)
+        self.multigrid = Multigrid(kernels, self.shape, self.ghosts, widths, self.edge)
+        self.linear = ConjugateResiduals(kernels, self.multigrid, self._product)
+        self._zero = np.zeros(self.shape, np.float32)
+        self._faces: list[Array] = []
         self.mass = np.empty(self.shape, np.float32)
         kernels.cell_masses(log_source, math.prod(self.spacing), self.mass)
         kernels.norm_weight(self.mass, _NORM_FLOOR, self.linear.weight)
@@ -76,14 +82,35 @@ class PointEquation:
     def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
         """Assemble the Newton rows at an iterate and measure its residual."""
         inner = self.problem.inner
-        return Measured(
+        measured = Measured(
             *self.kernels.linearise(
                 iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
                 inner.kind, inner.params, inner.table, CLIP, pseudo_time,
-                EDGE if self.problem.boundary == "free" else 0.0, PECLET, self.log_cap,
+                PECLET, self.log_cap,
                 self.multigrid.rows[0], self.multigrid.rhs[0], self.multigrid.work[0],
             )
         )  # fmt: skip
+        self._hold_faces()
+        return measured
+
+    def _hold_faces(self) -> None:
+        """Give the multigrid strong drifts at a free boundary; keep the matrix's own beside."""
+        if self.edge[1] > 0.0:
+            rows = self.multigrid.rows[0]
+            self.kernels.outflow(rows, *_TRUE_EDGE)
+            self._faces = [line.copy() for line in _face_drifts(rows)]
+            self.kernels.outflow(rows, *self.edge)
+
+    def _product(self, v: Array, out: Array) -> None:
+        """Minus the product of the matrix with a padded ``v``."""
+        rows = self.multigrid.rows[0]
+        if self.edge[1] > 0.0:
+            held = [line.copy() for line in _face_drifts(rows)]
+            _set(_face_drifts(rows), self._faces)
+            self.kernels.residual(rows, self._zero, v, out)
+            _set(_face_drifts(rows), held)
+        else:
+            self.kernels.residual(rows, self._zero, v, out)
 
     def correct(
         self, iterate: Iterate, measured: Measured, tolerance: float
@@ -121,7 +148,33 @@ class PointEquation:
         used, reduction = self.linear.solve(tolerance, _MOST_CYCLES)
         return self.linear.solution, used, reduction
 
+    def convexify(self, iterate: Iterate) -> Iterate:
+        """Repair light cells where the potential is not convex, each by its pointwise equation.
+
+        Between modes the Hessian degenerates to 1e-6 and less: there a Newton step's rounding and
+        linear error are of either sign.
+        """
+        inner = self.problem.inner
+        u = iterate.u.copy()
+        top = float(self.log_source.max())
+        self.kernels.convexify(
+            u, *self.axes, self.quadratic, self.log_source, iterate.log_c, inner.kind,
+            inner.params, inner.table, self.log_cap, top - _LIGHT[1], top - _LIGHT[0], _SWEEPS,
+        )  # fmt: skip
+        self.kernels.fill_ghosts(u, self.ghosts)
+        return Iterate(u, iterate.log_c)
+
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""
         return float(self.kernels.gradient_norm(a.u - b.u, self.mass, *self.spacing))
 
+
+
+def _face_drifts(rows: Array) -> tuple[Array, ...]:
+    """Views of the normal drifts of the cells at the four faces."""
+    return rows[3, 0], rows[3, -1], rows[4, :, 0], rows[4, :, -1]
+
+
+def _set(lines: tuple[Array, ...], values: list[Array]) -> None:
+    for line, value in zip(lines, values, strict=True):
+        line[:] = value

@@ -33,7 +33,7 @@ STENCIL = 2 * 40 * 2.0**-24
 UNCOMPILED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 
 MODES = {"box": 0, "free": 1, "periodic": 2}
-KINDS = ("gaussian", "mixture", "uniform", "table")
+KINDS = ("gaussian", "mixture", "uniform", "table", "periodic table")
 SHAPES = ((13, 9), (8, 16))  # odd and even; the first is a fine grid for the second half as large
 LENGTHS = (17, 8)
 
@@ -84,9 +84,11 @@ def inner_measure(kind: str, dim: int, rng: np.random.Generator) -> InnerDensity
         "mixture": pma.GaussianMixture(means, [cov, 0.3 * cov, 0.1 * cov], [0.2, 0.5, 0.3]),
         "uniform": pma.Uniform(box),
         "table": pma.GridDensity(np.exp(0.5 * rng.standard_normal((11, 7)[:dim])), box),
-    }[kind]
-    density = inner_density(measure, box, (16,) * dim)
-    assert density.kind == KINDS.index(kind)
+    }[kind.removeprefix("periodic ")]
+    density = inner_density(measure, box, (16,) * dim, periodic=kind.startswith("periodic"))
+    assert density.kind == min(KINDS.index(kind), 3)
+    if kind == "table":
+        density.params[2 * dim] = 3.0  # curvature beyond the faces
     return density
 
 
@@ -189,11 +191,11 @@ def test_inner_row_1d(kind: str, rng: np.random.Generator) -> None:
     compare("inner_row_1d", density.kind, density.params, density.table, x, *np.ones((2, 102)))
 
 
-def linearise(scene: Scene, boundary: str, clip: float = 3e-3) -> tuple[Any, ...]:
+def linearise(scene: Scene) -> tuple[Any, ...]:
     """Arguments of the kernel; the last three are its outputs."""
     return (
         scene.u, *scene.axes, scene.quad, scene.log_source, scene.log_c, *scene.density,
-        clip, 5.0, 0.3 if boundary == "free" else 0.0, 2.0, np.log(1e3),
+        3e-3, 5.0, 2.0, np.log(1e3),
         np.ones((5, *scene.shape), np.float32), np.ones(scene.shape, np.float32),
         np.ones(scene.shape, np.float32),
     )  # fmt: skip
@@ -203,20 +205,20 @@ def test_linearise(
     kind: str, boundary: str, shape: tuple[int, int], rng: np.random.Generator
 ) -> None:
     scene = make_scene(kind, boundary, shape, rng)
-    *_, smallest, extended, _ = compare("linearise", *linearise(scene, boundary))
+    *_, smallest, extended, _ = compare("linearise", *linearise(scene))
     assert smallest < 0.0 < extended  # the clips have been at work
 
 
 def test_linearise_where_nothing_is_clipped(rng: np.random.Generator) -> None:
     scene = make_scene("gaussian", "box", (13, 9), rng, size=0.01)
-    *_, smallest, extended, _ = compare("linearise", *linearise(scene, "box"))
+    *_, smallest, extended, _ = compare("linearise", *linearise(scene))
     assert smallest > 0.0 == extended
 
 
 def test_linearise_of_the_affine_start(kind: str, rng: np.random.Generator) -> None:
     scene = make_scene(kind, "free", (13, 9), rng, size=0.0)
     scene.quad[:3] = 2.0, 0.0, 2.0  # equal eigenvalues: no eigenvector
-    compare("linearise", *linearise(scene, "free"))
+    compare("linearise", *linearise(scene))
 
 
 def test_linearise_1d(kind: str, boundary: str, length: int, rng: np.random.Generator) -> None:
@@ -232,7 +234,7 @@ def test_linearise_1d(kind: str, boundary: str, length: int, rng: np.random.Gene
 def test_long_rows(rng: np.random.Generator) -> None:
     # rows are worked on in tiles of 256; the last one has one cell, at a face
     scene = make_scene("mixture", "free", (8, 257), rng)
-    compare("linearise", *linearise(scene, "free"))
+    compare("linearise", *linearise(scene))
     outputs = [np.ones((*scene.shape, 2)), *np.ones((4, *scene.shape))]
     compare("fields", scene.u, *scene.axes, scene.quad, *scene.density, 1e-6, *outputs)
 
@@ -316,7 +318,7 @@ def test_cell_images(boundary: str, rng: np.random.Generator) -> None:
 
 def test_linearise_cells(kind: str, boundary: str, rng: np.random.Generator) -> None:
     scene, measure = conservative(kind, boundary, rng)
-    arguments = linearise(scene, boundary)
+    arguments = linearise(scene)
     compare(
         "linearise_cells", *arguments[:6], *measure, *arguments[6:],
         np.ones((3, 3, *scene.shape), np.float32),
@@ -334,7 +336,8 @@ def test_apply_nine(rng: np.random.Generator) -> None:
 
 # Between grids.
 
-TRANSFERS = [(13, 7, 9, 5), (16, 8, 7, 4), (9, 5, 8, 8)]  # fine and coarse, axis 0 and axis 1
+# fine and coarse on axis 0 and on axis 1; two by two cells have a path of their own
+TRANSFERS = [(13, 7, 9, 5), (16, 8, 7, 4), (9, 5, 8, 8), (16, 8, 12, 6)]
 
 
 @pytest.mark.parametrize(("nx", "mx", "ny", "my"), TRANSFERS)
@@ -390,12 +393,13 @@ class System:
     v: np.ndarray
     mode: int
     # terms of r - M v: |r| + (2 + 2 (a + d) + 4 |x| + 2 |p| + 2 |q|) |v|, with a + d <= 1,
-    # |x| <= 1/2 and |p| + |q| <= (a + d) / 2 by upwinding; linear ghosts of v are at most 9
-    size = 9.0 * 8.0
+    # |x| <= 1/2 and |p| + |q| <= (a + d) / 2 by upwinding, or 1 at free faces; linear ghosts of v
+    # are at most 9
+    size = 9.0 * 9.0
 
 
 def make_system(boundary: str, shape: tuple[int, int], rng: np.random.Generator) -> System:
-    arguments = linearise(make_scene("table", boundary, shape, rng), boundary)
+    arguments = linearise(make_scene("table", boundary, shape, rng))
     numpy_reference.linearise(*arguments)
     rows = arguments[-3]
     assert np.abs(rows[2]).max() <= 0.5
@@ -426,14 +430,23 @@ def test_chebyshev(
     )
 
 
+@pytest.mark.parametrize(("least", "share"), [(0.25, 0.0), (0.0, 0.4)])
+def test_outflow(least: float, share: float, rng: np.random.Generator) -> None:
+    rows = make_system("free", (13, 9), rng).rows
+    compare("outflow", rows, least, share, absolute=2.0 * 2.0**-24)
+
+
 @pytest.mark.parametrize(("nx", "mx", "ny", "my"), TRANSFERS)
-def test_coarsen_rows(nx: int, mx: int, ny: int, my: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("edge", [0.0, 0.5])
+def test_coarsen_rows(
+    nx: int, mx: int, ny: int, my: int, edge: float, rng: np.random.Generator
+) -> None:
     rows = make_system("free", (nx, ny), rng).rows
     weights = single((*overlap_weights(nx, mx), *overlap_weights(ny, my)))
     # averages of numbers below one, rescaled by at most the square of the ratio, 4
     compare(
         "coarsen_rows", rows, np.ones((5, mx, my), np.float32), np.ones((mx, my), np.float32),
-        *weights, nx / mx, ny / my, 2.0, absolute=4.0 * STENCIL,
+        *weights, nx / mx, ny / my, 2.0, edge, absolute=4.0 * STENCIL,
     )  # fmt: skip
 
 
@@ -477,9 +490,13 @@ def test_cycles_of_multigrid_contract(
     # by 0.37 a cycle at least: smooth rows, but for the kink of the correction at the faces
     kernels = {"numba": numba_cpu, "numpy": numpy_reference}[backend]
     scene = make_scene("gaussian", boundary, (40, 29), rng, size=0.01)
-    multigrid = Multigrid(kernels, scene.shape, MODES[boundary])
-    arguments = linearise(scene, boundary)
+    multigrid = Multigrid(
+        kernels, scene.shape, MODES[boundary], edge=0.5 if boundary == "free" else 0.0
+    )
+    arguments = linearise(scene)
     kernels.linearise(*arguments[:-3], multigrid.rows[0], multigrid.rhs[0], multigrid.work[0])
+    if boundary == "free":
+        kernels.outflow(multigrid.rows[0], multigrid.edge, 0.0)
     assert multigrid.setup()
     r, left = multigrid.rhs[0].copy(), np.empty_like(multigrid.rhs[0])
     multigrid.solve(3)

@@ -27,10 +27,14 @@ def measures(dim: int) -> dict[str, Any]:
     }
 
 
-def evaluate(measure: Any, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def evaluate(
+    measure: Any, points: np.ndarray, curvature: float = 0.0, periodic: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Log density and gradient of the potential, by the kernels."""
     n, dim = points.shape
-    inner = inner_density(measure, pma.Box.of(BOX[:dim]), (16,) * dim)
+    inner = inner_density(measure, pma.Box.of(BOX[:dim]), (16,) * dim, periodic)
+    if curvature:
+        inner.params[2 * dim] = curvature
     logm, *slopes = np.empty((1 + dim, n))
     row = kernels.inner_row if dim == 2 else kernels.inner_row_1d
     row(inner.kind, inner.params, inner.table, *points.T, logm, *slopes)
@@ -54,13 +58,15 @@ def test_a_table_goes_on_smoothly_outside_its_box(dim: int, rng: np.random.Gener
     measure = measures(dim)["grid density"]
     points = rng.uniform(-6.0, 6.0, (50, dim))
     step = 1e-4
-    _, slopes = evaluate(measure, points)
+    _, slopes = evaluate(measure, points, curvature=3.0)
     lower, upper = np.array(BOX[:dim]).T
     beyond = (points < lower) | (points > upper)
     assert beyond.any()
     for k in range(dim):
         shift = step * np.eye(dim)[k]
-        difference = evaluate(measure, points + shift)[0] - evaluate(measure, points - shift)[0]
+        above, _ = evaluate(measure, points + shift, curvature=3.0)
+        below, _ = evaluate(measure, points - shift, curvature=3.0)
+        difference = above - below
         # Beyond another face the slope there, which the log density goes on with, changes along
         # this axis: the gradient leaves that out.
         plain = ~np.delete(beyond, k, axis=1).any(axis=1)
@@ -70,6 +76,20 @@ def test_a_table_goes_on_smoothly_outside_its_box(dim: int, rng: np.random.Gener
         )
 
 
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_periodic_table_repeats(dim: int, rng: np.random.Generator) -> None:
+    measure = measures(dim)["grid density"]
+    lower, upper = np.array(BOX[:dim]).T
+    points = rng.uniform(lower, upper, (50, dim))
+    inside = evaluate(measure, points, periodic=True)
+    beyond = evaluate(measure, points + [3, -2][:dim] * (upper - lower), periodic=True)
+    np.testing.assert_allclose(inside[0], beyond[0], atol=1e-12)
+    np.testing.assert_allclose(inside[1], beyond[1], atol=1e-11)
+    centers = measure.grid.points()
+    at_centers, _ = evaluate(measure, centers, periodic=True)
+    np.testing.assert_allclose(at_centers, np.log(measure.values).ravel(), atol=1e-12)
+
+
 def cells(n: int, lower: float, upper: float) -> np.ndarray:
     return lower + (np.arange(n) + 0.5) * (upper - lower) / n
 
@@ -77,14 +97,14 @@ def cells(n: int, lower: float, upper: float) -> np.ndarray:
 def test_an_affine_map_solves_its_own_pullback() -> None:
     axes = [cells(20, -1.0, 1.0), cells(16, -0.8, 0.8)]
     a = np.array([[2.0, 0.3], [0.3, 1.5]])
-    inner = inner_density(measures(2)["mixture"], pma.Box.of(BOX), (16, 16))
+    inner = inner_density(measures(2)["mixture"], pma.Box.of(BOX), (16, 16), periodic=False)
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     images = points @ a + MEANS[0]
     log_source = inner.log_density(kernels, images).reshape(20, 16) + np.log(np.linalg.det(a))
     outputs = [np.ones((5, 20, 16), np.float32), *np.ones((2, 20, 16), np.float32)]
     mass, total, chi, smallest, extended, largest = kernels.linearise(
         np.zeros((22, 18)), *axes, np.array([2.0, 0.3, 1.5, 0.0, 0.0, *MEANS[0]]), log_source, 0.0,
-        inner.kind, inner.params, inner.table, 3e-3, 1e6, 0.0, 2.0, 10.0, *outputs,
+        inner.kind, inner.params, inner.table, 3e-3, 1e6, 2.0, 10.0, *outputs,
     )  # fmt: skip
     assert mass == pytest.approx(total, rel=1e-13)
     assert chi < 1e-14
@@ -135,11 +155,11 @@ def test_rounding_does_not_make_the_faces_leave_the_box(rng: np.random.Generator
         quad = np.array([widths[0], 0.0, widths[1], 0.5, 0.5, *center])
         sums = kernels.running_sums(np.full(grid.shape, 1.0 / box.volume), grid.spacing[0])
         geometry = np.array([*box.lower, *grid.spacing])
-        inner = inner_density(pma.Uniform(box), box, grid.shape)
+        inner = inner_density(pma.Uniform(box), box, grid.shape, periodic=False)
         rows, nine = np.ones((5, 17, 11), np.float32), np.ones((3, 3, 17, 11), np.float32)
         kernels.linearise_cells(
             np.zeros((19, 13)), *axes, quad, sources, 0.0, sums, geometry,
-            inner.kind, inner.params, inner.table, 3e-3, 1e30, 0.0, 2.0, 10.0,
+            inner.kind, inner.params, inner.table, 3e-3, 1e30, 2.0, 10.0,
             rows, *np.ones((2, 17, 11), np.float32), nine,
         )  # fmt: skip
         assert np.abs(rows[3:]).max() < 1e-12
@@ -148,12 +168,12 @@ def test_rounding_does_not_make_the_faces_leave_the_box(rng: np.random.Generator
 def test_nine_is_the_derivative_of_the_masses(rng: np.random.Generator) -> None:
     u, axis1, axis2, quad, *measure = conservative(rng)
     shape = (13, 9)
-    inner = inner_density(measures(2)["uniform"], pma.Box.of(BOX), shape)
+    inner = inner_density(measures(2)["uniform"], pma.Box.of(BOX), shape, periodic=False)
     rhs, tangent, out = np.ones((3, *shape), np.float32)
     nine = np.ones((3, 3, *shape), np.float32)
     kernels.linearise_cells(
         u, axis1, axis2, quad, np.zeros(shape), 0.0, *measure,
-        inner.kind, inner.params, inner.table, 3e-3, 1e30, 0.0, 2.0, 10.0,
+        inner.kind, inner.params, inner.table, 3e-3, 1e30, 2.0, 10.0,
         np.ones((5, *shape), np.float32), rhs, tangent, nine,
     )  # fmt: skip
     # tangent is the scale times the mass of a cell, here its area
