@@ -260,7 +260,7 @@ def linearise_cells(
 
     Returns
     -------
-    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|)
+    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|, residual)
     """
     nx, ny = log_source.shape
     h1 = axis1[1] - axis1[0]
@@ -302,6 +302,7 @@ def linearise_cells(
     low = np.inf
     extended = 0.0
     worst = 0.0
+    residual = 0.0
     area = h1 * h2
     cap = math.exp(log_cap)
     floor = 1e-6 * math.exp(0.5 * log_cap)
@@ -332,7 +333,9 @@ def linearise_cells(
             l2 = half + rad
             l1 = det / l2 if l2 > 0.5 * rad else half - rad
             nu = math.exp(log_source[i, j] + log_c)
-            t2 = min(nu / mean, cap)
+            # where the image has left the inner measure's support the row still needs a scale
+            mean = max(mean, nu / cap)
+            t2 = nu / mean
             big = max(l2, math.sqrt(t2), floor)
             small = min(max(l1, clip * big), big)
             s = big + small
@@ -387,10 +390,15 @@ def linearise_cells(
             total_mass += mass
             total += nu
             chi2 += (mass / area - nu) ** 2 / (abs(mass) / area + nu + 1e-300)
+            bounded = (max(mass, 0.0) / area - nu) / (max(mass, 0.0) / area + nu + 1e-300)
+            residual += 4.0 * bounded * bounded * nu
             low = min(low, l1)
             if mass <= 0.0:
                 extended += nu
-    return total_mass, total * area, math.sqrt(chi2 * area), low, extended * area, worst
+    return (
+        total_mass, total * area, math.sqrt(chi2 * area), low, extended * area, worst,
+        math.sqrt(residual / total),
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})

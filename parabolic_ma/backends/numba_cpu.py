@@ -31,17 +31,25 @@ from parabolic_ma.backends.numba_newton import (
 )
 from parabolic_ma.backends.numba_newton_1d import (
     average_log_1d,
+    cell_images_1d,
     fields_1d,
     fill_ghosts_1d,
     gradient_norm_1d,
     inner_row_1d,
     interpolate_1d,
     linearise_1d,
+    linearise_cells_1d,
+    quantiles_1d,
+    running_sums_1d,
     solve_rows_1d,
 )
 from parabolic_ma.backends.numba_transfer import average_log, interpolate
 
 __all__ = [
+    "cell_images_1d",
+    "linearise_cells_1d",
+    "quantiles_1d",
+    "running_sums_1d",
     "convexify",
     "apply_nine",
     "cell_images",

@@ -297,6 +297,12 @@ def _tile_sums(b, n, sums):
         mass += m * max(det, 0.0)
         total += nu
         chi2 += excess * excess / (m * abs(det) + nu + 1e-300)
+    residual = 0.0
+    for j in range(n):
+        nu = b[_NU + j]
+        image = b[_M + j] * max(b[_DET + j], 0.0)
+        bounded = (image - nu) / (image + nu + 1e-300)
+        residual += 4.0 * bounded * bounded * nu
     low = sums[3]
     extended = 0.0
     worst = sums[5]
@@ -313,6 +319,7 @@ def _tile_sums(b, n, sums):
     sums[3] = low
     sums[4] += extended
     sums[5] = worst
+    sums[6] += residual
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -339,14 +346,15 @@ def linearise(
 
     Returns
     -------
-    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|)
-        ``chi^2 = sum (m det - c nu)^2 / (m |det| + c nu)`` times the cell area.
+    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|, residual)
+        ``chi^2 = sum (m det - c nu)^2 / (m |det| + c nu)`` times the cell area; the residual is the
+        root mean square of ``2 tanh(F / 2)`` under the source, F the log form.
     """
     nx, ny = log_source.shape
     h1 = axis1[1] - axis1[0]
     h2 = axis2[1] - axis2[0]
     b = np.empty(_SIZE)
-    sums = np.array([0.0, 0.0, 0.0, np.inf, 0.0, 0.0])
+    sums = np.array([0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0])
     for i in range(nx):
         source = log_source[i]
         for j0 in range(0, ny, _T):
@@ -367,7 +375,10 @@ def linearise(
             _store(b, _R, n, rhs[i, j0:])
             _store(b, _TAN, n, tangent[i, j0:])
     area = h1 * h2
-    return sums[0] * area, sums[1] * area, math.sqrt(sums[2] * area), sums[3], sums[4] * area, sums[5]
+    return (
+        sums[0] * area, sums[1] * area, math.sqrt(sums[2] * area), sums[3], sums[4] * area, sums[5],
+        math.sqrt(sums[6] / sums[1]),
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -90,27 +90,27 @@ def restrict(fine, coarse, ix, wx, iy, wy, scale):
 
 
 @kernel
-def outflow(rows, least, share):
-    """Raise the outward drift of face cells to ``least + share`` times the normal diffusion.
+def outflow(rows, most, share):
+    """Raise the outward drift of face cells to ``share`` of the normal diffusion, at most ``most``.
 
     With linear ghosts the second normal difference of a face cell vanishes and only the drift
     holds it: where that is small the row is nearly empty and cycles amplify modes along the face.
     """
     a, d, _, p, q = rows
     for diffusion, drift in ((a, p), (d.T, q.T)):
-        drift[0] = np.minimum(drift[0], -(least + share * diffusion[0]))
-        drift[-1] = np.maximum(drift[-1], least + share * diffusion[-1])
+        drift[0] = np.minimum(drift[0], -np.minimum(share * diffusion[0], most))
+        drift[-1] = np.maximum(drift[-1], np.minimum(share * diffusion[-1], most))
 
 
 @kernel
-def coarsen_rows(fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet, edge):
+def coarsen_rows(fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet, most, share):
     """Rediscretise the rows on the next grid and rescale them to diagonal 2.
 
     Coefficients are averaged. In units of the fine rows second-order ones scale with the inverse
     square of the spacing ratio, drifts with its inverse and the pseudo-time term, half of which is
     ``1 - a - d``, not at all. Second-order coefficients are raised to ``peclet`` times the drift.
     ``scale`` receives the factor by which the restricted right-hand side must be multiplied. At a
-    free boundary ``edge`` is positive, the least outward drift of face cells: see `outflow`.
+    free boundary ``share`` is positive and face cells are held by `outflow`.
     """
     one = np.ones_like(scale)
     for k in range(5):
@@ -124,8 +124,8 @@ def coarsen_rows(fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet, 
     scale[...] = 1 / (a + d + half_sigma)
     for k, coefficient in enumerate((a, d, x * sx * sy, p, q)):
         coarse[k] = coefficient * scale
-    if edge > 0.0:
-        outflow(coarse, edge, 0.0)
+    if share > 0.0:
+        outflow(coarse, most, share)
 
 
 @kernel

@@ -112,29 +112,38 @@ def inner_row(kind, params, table, x1, x2, logm, f1, f2):
     logm[...], f1[...], f2[...] = inner_potential(kind, params, table, x1, x2)
 
 
-def derivatives(u, axis1, axis2, quad):
-    r"""Gradient and Hessian of psi at the cell centres, by centred differences.
+def differences(u, h1, h2):
+    r"""Centred first and second differences of a padded array: u1, u2, u11, u12, u22.
 
     .. math::
 
-        T_1 &= b_1 + A_{11} z_1 + A_{12} z_2 + (u_N - u_S) / 2h_1, \qquad z = y - c, \\
-        H_{11} &= A_{11} + (u_N - 2u + u_S) / h_1^2, \\
-        H_{12} &= A_{12} + (u_{NE} - u_{NW} - u_{SE} + u_{SW}) / 4 h_1 h_2
+        u_1 = (u_N - u_S) / 2h_1, \quad u_{11} = (u_N - 2u + u_S) / h_1^2, \quad
+        u_{12} = (u_{NE} - u_{NW} - u_{SE} + u_{SW}) / 4 h_1 h_2
 
-    and the like, N being +1 on axis 0 and E +1 on axis 1. ``quad`` = (A11, A12, A22, c1, c2, b1,
-    b2). Returns T1, T2, H11, H12, H22.
+    and the like, N being +1 on axis 0 and E +1 on axis 1.
     """
-    a11, a12, a22, c1, c2, b1, b2 = quad
-    h1, h2 = axis1[1] - axis1[0], axis2[1] - axis2[0]
-    z1, z2 = axis1[:, None] - c1, axis2[None, :] - c2
     here = u[1:-1, 1:-1]
     north, south, east, west = u[2:, 1:-1], u[:-2, 1:-1], u[1:-1, 2:], u[1:-1, :-2]
-    t1 = b1 + a11 * z1 + a12 * z2 + (north - south) / (2.0 * h1)
-    t2 = b2 + a12 * z1 + a22 * z2 + (east - west) / (2.0 * h2)
-    h11 = a11 + (north - 2.0 * here + south) / h1**2
-    h22 = a22 + (east - 2.0 * here + west) / h2**2
-    h12 = a12 + (u[2:, 2:] - u[2:, :-2] - u[:-2, 2:] + u[:-2, :-2]) / (4.0 * h1 * h2)
-    return t1, t2, h11, h12, h22
+    return (
+        (north - south) / (2.0 * h1),
+        (east - west) / (2.0 * h2),
+        (north - 2.0 * here + south) / h1**2,
+        (u[2:, 2:] - u[2:, :-2] - u[:-2, 2:] + u[:-2, :-2]) / (4.0 * h1 * h2),
+        (east - 2.0 * here + west) / h2**2,
+    )
+
+
+def derivatives(u, axis1, axis2, quad):
+    r"""Gradient and Hessian of psi at the cell centres: T1, T2, H11, H12, H22.
+
+    :math:`T = b + A (y - c) + \nabla u`, :math:`H = A + \nabla^2 u` with the `differences` of u;
+    ``quad`` = (A11, A12, A22, c1, c2, b1, b2).
+    """
+    a11, a12, a22, c1, c2, b1, b2 = quad
+    u1, u2, u11, u12, u22 = differences(u, axis1[1] - axis1[0], axis2[1] - axis2[0])
+    z1, z2 = axis1[:, None] - c1, axis2[None, :] - c2
+    t1, t2 = b1 + a11 * z1 + a12 * z2 + u1, b2 + a12 * z1 + a22 * z2 + u2
+    return t1, t2, a11 + u11, a12 + u12, a22 + u22
 
 
 def eigenvalues(h11, h12, h22):
@@ -247,6 +256,47 @@ def linearise(
         float(nu[low <= EXTENSION].sum() * area),
         float(np.abs(residual).max()),
     )
+
+
+@kernel
+def convexify(
+    u, axis1, axis2, quad, log_source, log_c, kind, params, table, log_cap, lowest, highest, sweeps
+):
+    r"""Lower ``u`` where H is not convex on light cells until :math:`\det H = t_2`.
+
+    Lowering u at a centre by s leaves T as it is and adds :math:`2 s / h_k^2` to the diagonal of H,
+    so that the equation there is
+
+    .. math:: (H_{11} + 2 s / h_1^2) (H_{22} + 2 s / h_2^2) - H_{12}^2 = t_2,
+
+    of which s is the larger root, the convex one. Cell after cell (Gauss-Seidel, row by row), only
+    where ``lowest <= log_source <= highest``; ghosts are left. Ends before ``sweeps`` when a sweep
+    finds nothing to do.
+    """
+    a11, a12, a22, c1, c2, b1, b2 = quad
+    h1, h2 = axis1[1] - axis1[0], axis2[1] - axis2[0]
+    r1, r2 = 2.0 / h1**2, 2.0 / h2**2
+    light = np.argwhere((lowest <= log_source) & (log_source <= highest))
+    for _ in range(sweeps):
+        touched = False
+        for i, j in light:
+            u1, u2, u11, u12, u22 = differences(u[i : i + 3, j : j + 3], h1, h2)
+            h11, h12, h22 = a11 + u11, a12 + u12, a22 + u22
+            trace, det = h11 + h22, h11 * h22 - h12**2
+            if trace > 0.0 and det > EXTENSION * trace:
+                continue
+            z1, z2 = axis1[i] - c1, axis2[j] - c2
+            x1, x2 = b1 + a11 * z1 + a12 * z2 + u1, b2 + a12 * z1 + a22 * z2 + u2
+            logm, _, _ = inner_potential(kind, params, table, x1, x2)
+            t2 = np.exp(np.minimum(log_source[i, j] + log_c - logm, log_cap))
+            linear = h11 * r2 + h22 * r1
+            root = np.sqrt(np.maximum(linear**2 - 4.0 * r1 * r2 * (det - t2), 0.0))
+            s = float((root - linear)[0, 0]) / (2.0 * r1 * r2)
+            if s > 0.0:
+                u[i + 1, j + 1] -= s
+                touched = True
+        if not touched:
+            break
 
 
 @kernel

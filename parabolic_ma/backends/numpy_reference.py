@@ -27,6 +27,7 @@ from parabolic_ma.backends.numpy_multigrid import (
 )
 from parabolic_ma.backends.numpy_newton import (
     add_correction,
+    convexify,
     fields,
     gradient_norm,
     inner_row,
@@ -54,6 +55,7 @@ __all__ = [
     "cell_masses",
     "chebyshev",
     "coarsen_rows",
+    "convexify",
     "dense_matrix",
     "dots",
     "factorise",

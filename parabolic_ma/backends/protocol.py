@@ -102,6 +102,17 @@ class Kernels(Protocol):
         Logarithms of eigenvalues below ``delta`` are continued linearly: log delta - 1 + l / delta.
         """
 
+    def convexify(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, log_c: float,
+        kind: int, params: Array, table: Array, log_cap: float, lowest: float, highest: float,
+        sweeps: int,
+    ) -> None:  # fmt: skip
+        """Lower u in place where H is not convex, until det H = t2 there; ghosts are left.
+
+        At most ``sweeps`` Gauss-Seidel sweeps, row by row, over the cells where ``lowest <=
+        log_source <= highest``; a cell is not convex when det H is at most 1e-10 tr H.
+        """
+
     def add_correction(self, u: Array, v: Array, omega: float) -> None:
         """``u += omega (v - mean v)`` in place, ghosts included; v padded, float32 or float64."""
 
@@ -234,18 +245,20 @@ class Kernels(Protocol):
 
     def coarsen_rows(
         self, fine: Array, coarse: Array, scale: Array, ix: Array, wx: Array, iy: Array,
-        wy: Array, ratio_x: float, ratio_y: float, peclet: float, edge: float,
+        wy: Array, ratio_x: float, ratio_y: float, peclet: float, most: float,
+        share: float,
     ) -> None:  # fmt: skip
         """Rediscretise rows on the next grid, diagonal 2; write ``coarse`` and ``scale``.
 
         Averages of a, d, x scale with the inverse square of the spacing ratios, p, q with the
         inverse, the pseudo-time term ``2 (1 - a - d)`` not at all; a and d are at least ``peclet``
         times the absolute values of p and q. ``scale`` is what the restricted right-hand sides are
-        multiplied by. A positive ``edge`` is the ``least`` of `outflow`.
+        multiplied by. `outflow` is applied where
+        ``share`` is positive.
         """
 
-    def outflow(self, rows: Array, least: float, share: float) -> None:
-        """Raise the outward drifts (p, q) of face cells to ``least + share`` (a, d), in place.
+    def outflow(self, rows: Array, most: float, share: float) -> None:
+        """Raise outward drifts of face cells to ``min(share (a, d), most)``, in place.
 
         With linear ghosts nothing else holds a face cell.
         """

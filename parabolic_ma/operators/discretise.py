@@ -38,8 +38,8 @@ class Discretisation:
     log_source: Array
     """Log density of the grid side's measure at the cell centres, normalised on the grid."""
     log_source_normalizer: float
-    """Log of the integral of ``e^{-potential}``: by the midpoint rule over the box, or exactly 0 for
-    a normalised reference."""
+    """Log of the integral of ``e^{-potential}``: exactly 0 for a normalised measure, otherwise by the
+    midpoint rule over the box."""
     inner: InnerDensity
     matrix: Array
     """Of the quadratic part, shape ``(d, d)``."""
@@ -99,7 +99,7 @@ def discretise(
     image_box, image_cut = _box(inner, inner_box, tail_mass, names[1])
     grid = Grid(box, shape)
     log_source, log_normalizer = _evaluate(source, grid, names[0])
-    if on_reference and source.normalized:
+    if source.normalized:
         log_normalizer = 0.0
     density = inner_density(inner, image_box, shape, boundary == "periodic")
     if boundary == "free":

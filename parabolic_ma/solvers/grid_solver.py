@@ -21,7 +21,7 @@ from parabolic_ma.solution import GridFields, GridPotential, History, Provenance
 from parabolic_ma.solvers.cell_equation import CellEquation
 from parabolic_ma.solvers.certificate import Convergence, judge, squared_distance
 from parabolic_ma.solvers.iterate import GHOSTS, Iterate, interior, prolong
-from parabolic_ma.solvers.line_equation import LineEquation
+from parabolic_ma.solvers.line_equation import LineCellEquation, LineEquation
 from parabolic_ma.solvers.nested import (
     EXACT_RESIDUAL,
     NestedState,
@@ -80,7 +80,7 @@ class GridSolver:
     inner : {"auto", "point", "cell"}
         Where the density of the other side is taken: at the image of a cell's centre, or
         integrated over the image of the cell, which conserves mass. ``"auto"`` takes the cell when
-        neither measure is log-concave.
+        neither measure is log-concave (in the plane: and the boundary is a box).
     max_steps : int
         Newton steps over all grids.
 
@@ -164,17 +164,19 @@ class GridSolver:
             problem, shape, self.side, self.boundary, self.tail_mass,
             self.reference_box, self.target_box,
         )  # fmt: skip
-        cells = self._inner(problem) == "cell" and problem.dim == 2
+        cells = self._inner(problem, discretised.boundary) == "cell"
         exact = affine_residual(kernels, discretised) < EXACT_RESIDUAL
         sources = log_sources(
             kernels, discretised.log_source, _COARSEST_CELLS if cells else _COARSEST
         )
-        if not cells and len(sources) > (1 if self.richardson else 2):
-            # The last two grids are compared, and extrapolated: they must differ by nothing but
-            # their spacing, so the coarser one gets centre values, not cell averages.
-            sources[-2] = interpolated(
-                kernels, discretised.log_source, sources[-2].shape, discretised.boundary
-            )
+        if not cells:
+            # Grids that are compared, or extrapolated, must differ by nothing but their spacing:
+            # centre values, not cell averages, on the last three of them.
+            first = 0 if self.richardson else 1
+            for k in range(max(first, len(sources) - 3), len(sources) - 1):
+                sources[k] = interpolated(
+                    kernels, discretised.log_source, sources[k].shape, discretised.boundary
+                )
         if cells:
             # the conservative equation sees the inner density as a B-spline, so the source too
             sources = [np.log(spline_averages(np.exp(source))) for source in sources]
@@ -187,6 +189,7 @@ class GridSolver:
             tolerance=None if self.tol == "discretisation" else float(self.tol),
             max_steps=self.max_steps,
             exact=exact,
+            continuation=discretised.boundary == "free" and not (cells and problem.dim == 1),
             halvings=_HALVINGS if cells else 0,
             sharp=self.richardson,
         )
@@ -226,7 +229,7 @@ class GridSolver:
             discretised.boundary,
         )  # fmt: skip
         parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
-        if self._inner(problem) == "cell" and problem.dim == 2:
+        if self._inner(problem, discretised.boundary) == "cell":
             equation = state.equation if state.last_grid else plan.equation(plan.sources[-1])
             parts = with_images(parts, *equation.images(iterate), discretised.grid.cell_volume)
         judgement = judge(
@@ -261,20 +264,29 @@ class GridSolver:
     def _grid_shape(self) -> tuple[int, ...]:
         return self.shape if isinstance(self.shape, tuple) else (self.shape,)
 
-    def _inner(self, problem: TransportProblem) -> str:
-        """Return "point" or "cell": the cell when neither measure is log-concave."""
+    def _inner(self, problem: TransportProblem, boundary: str) -> str:
+        """Return "point" or "cell": the cell when neither measure is log-concave.
+
+        In the plane it takes a box: with outflow the images of the outer cells leave the inner
+        density's table, and the conservative iteration was seen to stall where the pointwise one
+        converges.
+        """
         if self.inner != "auto":
             return self.inner
         convex = problem.reference.log_concave or problem.target.log_concave
-        return "point" if convex else "cell"
+        smooth = problem.dim == 2 and boundary != "box"
+        return "point" if convex or smooth else "cell"
 
     def _equation(self, problem: TransportProblem, kernels: Any, discretised: Discretisation) -> Any:
         """Return what makes the equation of a grid from its log source."""
-        if problem.dim == 1:
-            return lambda source: LineEquation(kernels, discretised, source)
-        if self._inner(problem) == "cell":
-            return lambda source: CellEquation(kernels, discretised, source)
-        return lambda source: PointEquation(kernels, discretised, source)
+        kinds = {
+            (1, "point"): LineEquation,
+            (1, "cell"): LineCellEquation,
+            (2, "point"): PointEquation,
+            (2, "cell"): CellEquation,
+        }
+        kind = kinds[problem.dim, self._inner(problem, discretised.boundary)]
+        return lambda source: kind(kernels, discretised, source)
 
     def _verdict(
         self, state: NestedState, status: Status, certificate: Any

@@ -40,11 +40,8 @@ class Measured:
     """Mass of the cells on which the log form needs its extension: not convex there."""
     largest: float
     """Largest row-scaled residual."""
-
-    @property
-    def residual(self) -> float:
-        """Weighted root mean square of the log residual, for small residuals: sqrt(2) chi."""
-        return math.sqrt(2.0) * self.chi
+    residual: float
+    """Root mean square of ``2 tanh(F / 2)`` under the source, F being the log residual."""
 
     @property
     def finite(self) -> bool:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.grid import Grid
+from parabolic_ma.solvers.cell_equation import inner_masses
 from parabolic_ma.solvers.iterate import GHOSTS, Iterate, Measured
 from parabolic_ma.typing import Array
 
-__all__ = ["LineEquation"]
+__all__ = ["LineCellEquation", "LineEquation"]
 
 _EDGE = 0.3
 _DETERMINANT_CAP = 1e6
@@ -50,6 +52,10 @@ class LineEquation:
         """The affine start: no correction."""
         return Iterate(np.zeros(self.shape[0] + 2), 0.0)
 
+    def improved(self, iterate: Iterate) -> Iterate:
+        """Return the iterate: there is no cheap better start."""
+        return iterate
+
     def affine_pullback(self) -> Array:
         """Log density of the inner measure pulled back by the affine map."""
         slope, center, image = self.quadratic
@@ -85,3 +91,57 @@ class LineEquation:
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""
         return float(self.kernels.gradient_norm_1d(a.u - b.u, self.log_source, *self.spacing))
+
+
+class LineCellEquation(LineEquation):
+    """The conservative form: the images of the cells hold the cells' masses.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    problem : Discretisation
+        Its geometry; the grid may be coarser than the problem's.
+    log_source : ndarray, shape (n,)
+        Normalised log density of the grid side's measure on this grid.
+    """
+
+    def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
+        super().__init__(kernels, problem, log_source)
+        values = inner_masses(problem, self.shape)
+        grid = Grid(problem.inner.box, self.shape)
+        if problem.boundary == "box":
+            values /= values.sum() * grid.cell_volume
+        self.sums = kernels.running_sums_1d(values, grid.spacing[0])
+        self.geometry = np.array([grid.box.lower[0], grid.spacing[0]])
+
+    def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
+        """Assemble the Newton rows at an iterate and measure its residual."""
+        return Measured(
+            *self.kernels.linearise_cells_1d(
+                iterate.u, self.axis, self.quadratic, log_source, iterate.log_c,
+                self.sums, self.geometry, pseudo_time, self._rows, self._rhs,
+            )
+        )  # fmt: skip
+
+    def improved(self, iterate: Iterate) -> Iterate:
+        """Return the solution itself: T at the faces is the quantile of the mass to their left."""
+        n, h = self.shape[0], self.spacing[0]
+        share = np.cumsum(np.exp(self.log_source))[:-1]
+        images = np.empty(n - 1)
+        self.kernels.quantiles_1d(self.sums, self.geometry, share / (share[-1] + np.exp(self.log_source[-1])), images)
+        slope, center, image = self.quadratic
+        faces = self.axis[:-1] + 0.5 * h
+        u = np.zeros(n + 2)
+        u[2:-1] = np.cumsum(h * (images - image - slope * (faces - center)))
+        u -= u[1:-1].mean()
+        self.kernels.fill_ghosts_1d(u, self.ghosts)
+        return Iterate(u, iterate.log_c)
+
+    def images(self, iterate: Iterate) -> tuple[Array, Array]:
+        """Inner mass and signed length of the image of every cell."""
+        mass, length = np.empty(self.shape), np.empty(self.shape)
+        self.kernels.cell_images_1d(
+            iterate.u, self.axis, self.quadratic, self.sums, self.geometry, mass, length
+        )
+        return mass, length

@@ -62,6 +62,9 @@ class Equation(Protocol):
     def affine(self) -> Iterate:
         """The affine start."""
 
+    def improved(self, iterate: Iterate) -> Iterate:
+        """Return a better start where one is to be had for little, else the iterate."""
+
     def affine_pullback(self) -> Array:
         """Log density that the affine map carries to the inner measure."""
 
@@ -95,6 +98,8 @@ class Plan:
     max_steps: int
     exact: bool
     """Whether the affine map already solves the problem: then there is nothing to nest."""
+    continuation: bool
+    """Whether the coldest start goes through the defensive mixture."""
     halvings: int
     """Times that a step may be halved before it is undone and the time step shrinks."""
     sharp: bool
@@ -128,7 +133,7 @@ class NestedState:
     """As prolonged to this grid."""
     previous: Iterate | None = None
     chi: float = math.inf
-    """Of ``previous``."""
+    """Merit of ``previous``."""
     pseudo_time: float = _FIRST_TIME_STEP
     steps: int = 0
     """Newton steps on this grid (or for this share of the mixture)."""
@@ -139,7 +144,7 @@ class NestedState:
     algebraic: float = math.inf
     discretisation: float = math.nan
     best: float = math.inf
-    """Smallest chi on this grid."""
+    """Smallest merit on this grid."""
     best_iterate: Iterate | None = None
     idle: int = 0
     mixture: _Mixture | None = None
@@ -171,10 +176,10 @@ def begin(plan: Plan, initial: Iterate | None) -> NestedState:
     cold = initial is None and not plan.exact
     index = 0 if cold else len(plan.sources) - 1
     equation = plan.equation(plan.sources[index])
-    start = equation.affine() if initial is None else initial
+    start = equation.improved(equation.affine()) if initial is None else initial
     source = _source(plan, index) if cold else plan.sources[index]
     state = NestedState(plan, index, equation, source, start, start)
-    if cold and plan.problem.boundary == "free":
+    if cold and plan.continuation:
         return _mix(state, _Mixture(0.5, 1.0, _FIRST_DIVISOR, start))
     return state
 
@@ -222,7 +227,7 @@ def _measure(state: NestedState) -> tuple[NestedState, Measured]:
             state = dataclasses.replace(state, iterate=middle, change=0.5 * state.change)
             measured = state.equation.linearise(middle, state.pseudo_time, state.source)
         if _acceptable(state, measured):
-            faster = max(3.0, 1.5 * state.chi / max(measured.chi, 1e-300))
+            faster = max(3.0, 1.5 * state.chi / max(_merit(state, measured), 1e-300))
             state = dataclasses.replace(state, pseudo_time=min(state.pseudo_time * faster, 1e12))
         else:
             pseudo_time = min(state.pseudo_time, 10.0) / 6.0
@@ -238,8 +243,17 @@ def _measure(state: NestedState) -> tuple[NestedState, Measured]:
     return state, measured
 
 
+def _merit(state: NestedState, measured: Measured) -> float:
+    """What must fall: chi, which also sees images that land where no mass came from.
+
+    Where a tolerance is to be met it is the residual itself.
+    """
+    polishing = state.last_grid and state.plan.tolerance is not None and state.mixture is None
+    return measured.residual if polishing else measured.chi
+
+
 def _acceptable(state: NestedState, measured: Measured) -> bool:
-    """Whether chi has not grown by more than may be forgiven."""
+    """Whether the merit has not grown by more than may be forgiven."""
     if state.mixture is not None:
         bound = _COLD_GROWTH * state.chi
     elif state.plan.halvings:
@@ -248,7 +262,7 @@ def _acceptable(state: NestedState, measured: Measured) -> bool:
         bound = max(_GROWTH * state.chi, _HARMLESS)
     else:
         bound = _GROWTH * state.best
-    return measured.finite and measured.chi <= bound
+    return measured.finite and _merit(state, measured) <= bound
 
 
 def _midpoint(a: Iterate, b: Iterate) -> Iterate:
@@ -297,18 +311,20 @@ def _record(state: NestedState, measured: Measured) -> NestedState:
         "mixture": 0.0 if state.mixture is None else state.mixture.share,
         "seconds": time.perf_counter() - state.started,
     }
-    best = measured.chi < state.best
+    merit = _merit(state, measured)
+    best = merit < state.best
     return dataclasses.replace(
         state,
         rows=(*state.rows, row),
-        best=min(state.best, measured.chi),
+        best=min(state.best, merit),
         best_iterate=state.iterate if best else state.best_iterate,
-        idle=0 if measured.chi < 0.9 * state.best else state.idle + 1,
+        idle=0 if merit < 0.9 * state.best else state.idle + 1,
     )
 
 
 def _newton_step(state: NestedState, measured: Measured) -> NestedState:
-    tolerance = _EASY if state.plan.tolerance is None else _TIGHT
+    polishing = state.last_grid and state.plan.tolerance is not None
+    tolerance = _TIGHT if polishing else _EASY
     corrected, change, cycles, reduction = state.equation.correct(
         state.iterate, measured, tolerance
     )
@@ -320,7 +336,7 @@ def _newton_step(state: NestedState, measured: Measured) -> NestedState:
         state,
         iterate=corrected,
         previous=state.iterate,
-        chi=measured.chi,
+        chi=_merit(state, measured),
         steps=state.steps + 1,
         change=change,
         ratio=ratio,
@@ -386,19 +402,19 @@ def allowed_extension(problem: Discretisation) -> float:
 
 def _next_grid(state: NestedState) -> NestedState:
     """Finish, or prolong to the next grid."""
-    changes = (*state.changes, 3.0 * state.discretisation if state.index else math.nan)
+    moved = state.equation.distance(state.iterate, state.entry) if state.index else math.nan
+    changes = (*state.changes, moved)
     if state.last_grid:
         return dataclasses.replace(state, status=Status.CONVERGED, changes=changes)
     plan, index = state.plan, state.index + 1
-    iterate = prolong(
-        plan.kernels, state.iterate, plan.sources[index].shape, plan.problem.boundary
-    )
+    equation = plan.equation(plan.sources[index])
+    iterate = prolong(plan.kernels, state.iterate, equation.shape, plan.problem.boundary)
     return NestedState(
         plan,
         index,
-        plan.equation(plan.sources[index]),
+        equation,
         _source(plan, index),
-        iterate,
+        equation.improved(iterate),
         iterate,
         ratio=min(0.5, state.ratio) if state.steps else 0.3,
         coarser=(*state.coarser, state.iterate),
@@ -411,15 +427,16 @@ def _next_grid(state: NestedState) -> NestedState:
 
 
 def _source(plan: Plan, index: int) -> Array:
-    """The log density to solve for: blurred on the two coarsest grids of a cold start.
+    """The log density to solve for: blurred on the coarsest grids of a cold start.
 
     Without it features narrower than a coarse cell lose the iteration; on finer grids it would
     spoil the guess of the next one.
     """
     log_source = plan.sources[index]
     grids = len(plan.sources)
-    if plan.problem.boundary == "free" and index < grids - 2 + (grids == 2):
-        for _ in range(2 - index):
+    passes = {0: 2, 1: 1 if grids > 4 else 0}.get(index, 0)
+    if plan.problem.boundary == "free" and grids > 1:
+        for _ in range(passes):
             log_source = blur_log(log_source)
     return log_source
 

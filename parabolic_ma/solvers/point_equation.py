@@ -21,6 +21,8 @@ _TRUE_EDGE = (1.0, 0.02)  # the same in the matrix: its rows must not vanish
 PECLET = 2.0  # drift over diffusion above which a row is made upwind
 _NORM_FLOOR = 1e-4  # weight of cells without mass in the linear solver's norm
 _MOST_CYCLES = 8
+_TIGHT = 2e-2  # linear tolerances below it may take more cycles
+_MOST_CYCLES_TIGHT = 30
 _LIGHT = (6.0, 30.0)  # nats below the largest density of the cells that are repaired pointwise
 _SWEEPS = 20
 _DETERMINANT_CAP = 1e4  # largest target determinant, relative to that of the affine map
@@ -70,6 +72,10 @@ class PointEquation:
     def affine(self) -> Iterate:
         """The affine start: no correction."""
         return Iterate(np.zeros((self.shape[0] + 2, self.shape[1] + 2)), 0.0)
+
+    def improved(self, iterate: Iterate) -> Iterate:
+        """Return the iterate: there is no cheap better start."""
+        return iterate
 
     def affine_pullback(self) -> Array:
         """Log density of the inner measure pulled back by the affine map: solved by ``u = 0``."""
@@ -145,7 +151,8 @@ class PointEquation:
 
     def _solve(self, measured: Measured, tolerance: float) -> tuple[Array, int, float]:
         """Solve the assembled rows; return the padded correction, cycles and reduction."""
-        used, reduction = self.linear.solve(tolerance, _MOST_CYCLES)
+        most = _MOST_CYCLES if tolerance >= _TIGHT else _MOST_CYCLES_TIGHT
+        used, reduction = self.linear.solve(tolerance, most)
         return self.linear.solution, used, reduction
 
     def convexify(self, iterate: Iterate) -> Iterate:

@@ -116,6 +116,24 @@ def test_an_affine_map_solves_its_own_pullback() -> None:
     np.testing.assert_allclose(a_row + d_row, 1.0, atol=1e-5)
 
 
+def test_convexify_solves_the_equation_at_a_cell() -> None:
+    axes = [cells(8, -1.0, 1.0), cells(10, -0.8, 0.8)]
+    quad = np.array([2.0, 0.3, 1.5, 0.0, 0.0, 0.4, -0.2])
+    inner = inner_density(measures(2)["mixture"], pma.Box.of(BOX), (16, 16), periodic=False)
+    density = inner.kind, inner.params, inner.table
+    log_source = np.full((8, 10), -1.0)
+    log_source[3, 4] = -2.0  # the only light cell
+    u = np.zeros((10, 12))
+    u[4, 5] = 1.0
+    before = u.copy()
+    kernels.convexify(u, *axes, quad, log_source, 0.1, *density, 10.0, -3.0, -1.5, 3)
+    assert np.argwhere(u != before).tolist() == [[4, 5]]
+    gradient, (low, high, log_det, logm) = np.empty((8, 10, 2)), np.empty((4, 8, 10))
+    kernels.fields(u, *axes, quad, *density, 1e-6, gradient, low, high, log_det, logm)
+    assert low[3, 4] > 0.0
+    assert log_det[3, 4] == pytest.approx(-2.0 + 0.1 - logm[3, 4], rel=1e-12)
+
+
 def conservative(rng: np.random.Generator) -> tuple[Any, ...]:
     """Arguments of `cell_images`: the unit square onto BOX, faces to faces."""
     axes = [cells(13, 0.0, 1.0), cells(9, 0.0, 1.0)]
