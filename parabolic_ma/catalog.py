@@ -450,8 +450,8 @@ _LIST = (
         _from_normal(funnel, funnel_gradient),
         _settings(256, 256, target_box=((-5.5, 5.0), (-18.0, 18.0))),
         log_evidence=math.log(2 * math.pi),
-        w2_squared=0.2705,
-        w2_error=1e-3,
+        w2_squared=0.27251,
+        w2_error=1e-4,
         source="R. M. Neal, Slice sampling, Annals of Statistics 31, 2003, in two dimensions",
     ),
     CatalogEntry(

@@ -56,8 +56,9 @@ def _antiderivative(sums, lo1, lo2, h1, h2, x, y):
     inside_y = -_ROUNDING <= t <= n2 + _ROUNDING
     s = min(max(s, 0.0), float(n1))
     t = min(max(t, 0.0), float(n2))
-    i = min(int(s), n1 - 1)
-    j = min(int(t), n2 - 1)
+    # in this order cell 0 for NaN, and the values are NaN
+    i = int(min(max(0.0, s), n1 - 1.0))
+    j = int(min(max(0.0, t), n2 - 1.0))
     s -= i
     t -= j
     w0, w1, w2, d0, d1, d2 = _quadratic(t)
@@ -104,8 +105,8 @@ def _segment(sums, lo1, lo2, h1, h2, px, py, qx, qy, out):
     """
     dx = qx - px
     dy = qy - py
-    pieces = math.ceil(2.0 * max(abs(dx) / h1, abs(dy) / h2) - _ROUNDING)
-    pieces = min(max(pieces, 1), 64)
+    cells = max(abs(dx) / h1, abs(dy) / h2)
+    pieces = math.ceil(min(max(1.0, 2.0 * cells - _ROUNDING), 64.0))  # in this order 1 for NaN
     for k in range(7):
         out[k] = 0.0
     for k in range(pieces):

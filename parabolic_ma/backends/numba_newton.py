@@ -102,13 +102,15 @@ def _tile_table(b, n, params, table):
     lo1, lo2, kappa, wrap = params[0], params[1], params[4], params[5]
     h1, h2 = params[2], params[3]
     r1, r2 = 1.0 / h1, 1.0 / h2
-    for j in range(n):  # position in cells, clamped to the box; what is cut off
+    # position in cells, clamped to the box, and what is cut off; with zero as the first argument
+    # max and min make 0 of a NaN, which is no index (the rest that is cut off stays NaN)
+    for j in range(n):
         s1 = (b[_X1 + j] - lo1) * r1
         s2 = (b[_X2 + j] - lo2) * r2
-        s1 -= wrap * math.floor(s1 / n1) * n1
-        s2 -= wrap * math.floor(s2 / n2) * n2
-        o1 = min(max(s1, 0.0), float(n1))
-        o2 = min(max(s2, 0.0), float(n2))
+        s1 -= wrap * np.floor(s1 / n1) * n1
+        s2 -= wrap * np.floor(s2 / n2) * n2
+        o1 = min(max(0.0, s1), float(n1))
+        o2 = min(max(0.0, s2), float(n2))
         b[_E1 + j] = (s1 - o1) * h1
         b[_E2 + j] = (s2 - o2) * h2
         b[_O1 + j] = o1 + 0.5

@@ -9,6 +9,8 @@ from numba import njit
 
 from parabolic_ma.backends.numba_newton import EXTENSION
 
+_ROUNDING = 1e-9  # in cells: faces of the box lie on faces of the density's box but for rounding
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fill_ghosts_1d(u, mode):
@@ -59,8 +61,8 @@ def inner_row_1d(kind, params, table, x, logm, f):
         lo, h, kappa, wrap = params[0], params[1], params[2], params[3]
         for j in range(n):
             s = (x[j] - lo) / h
-            s -= wrap * math.floor(s / cells) * cells
-            o = min(max(s, 0.0), float(cells))
+            s -= wrap * np.floor(s / cells) * cells
+            o = min(max(0.0, s), float(cells))  # in this order 0 for NaN, which is no index
             e = (s - o) * h
             o += 1.5
             i = min(int(o), cells + 1)
@@ -161,9 +163,9 @@ def _cumulative(sums, lo, h, x):
     """The running integral and the density at a point; beyond the box, at the face and zero."""
     n = sums.shape[0] - 6
     s = (x - lo) / h
-    inside = 0.0 <= s <= n
+    inside = -_ROUNDING <= s <= n + _ROUNDING
     s = min(max(s, 0.0), float(n))
-    i = min(int(s), n - 1)
+    i = int(min(max(0.0, s), n - 1.0))  # in this order cell 0 for NaN, and the value is NaN
     s -= i
     r = 1.0 - s
     q0, q1, q2, q3 = sums[i + 1], sums[i + 2], sums[i + 3], sums[i + 4]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import kernel
+from parabolic_ma.backends.numpy_common import kernel, mismatch
 from parabolic_ma.backends.numpy_newton import (
     derivatives,
     eigenvalues,
@@ -40,11 +40,14 @@ def running_sums(values, h1):
     return np.cumsum(np.pad(values, ((3, 3), (2, 2)), mode="symmetric") * h1, axis=0)
 
 
-def _piece(x, lower, spacing, cells):
-    """Return the cell of coordinates, the place in it (0 to 1), and which are in the box."""
+def locate_cell(x, lower, spacing, cells):
+    """Return the cell of coordinates, the place in it (0 to 1), and which are in the box.
+
+    Beyond the box it is the place at the face; of NaN it is NaN, in the first cell.
+    """
     s = (x - lower) / spacing
-    inside = np.fmin(np.fmax(s, 0.0), cells)
-    cell = np.minimum(inside.astype(np.int64), cells - 1)
+    inside = np.clip(s, 0.0, cells)
+    cell = np.fmax(0.0, np.minimum(inside, cells - 1.0)).astype(np.int64)
     return cell, inside - cell, np.abs(s - inside) <= _ROUNDING
 
 
@@ -55,8 +58,8 @@ def antiderivative(sums, geometry, x, y):
     corner, spacing) of the cells.
     """
     lower1, lower2, h1, h2 = geometry
-    i, s, inside_x = _piece(x, lower1, h1, sums.shape[0] - 6)
-    j, t, inside_y = _piece(y, lower2, h2, sums.shape[1] - 4)
+    i, s, inside_x = locate_cell(x, lower1, h1, sums.shape[0] - 6)
+    j, t, inside_y = locate_cell(y, lower2, h2, sums.shape[1] - 4)
     r = 1.0 - t
     quadratic = np.stack([0.5 * r**2, 0.5 + t * r, 0.5 * t**2], axis=-1)
     quadratic_slopes = np.stack([-r, r - t, t], axis=-1) / h2
@@ -208,14 +211,14 @@ def linearise_cells(
 
     ``rows`` gets a clipped, elliptic quasi-Newton matrix in the form of the multigrid, as
     `numpy_newton.linearise` makes it, with the mean density of the octagon (at most a factor 3
-    from that at the cell's image) in place of m and the derivative of its mass by a translation in
+    from that at the cell's image, and so large that t2 is at most the cap) in place of m and the derivative of its mass by a translation in
     place of :math:`g \nabla f`. ``nine[3, 3, nx, ny]`` is minus the exact derivative of the masses,
     scaled alike and with the pseudo-time term: ``sum nine v = rhs`` is Newton's equation. ``rhs``
     is the scaled mass of the image less that of the cell, ``tangent`` the scaled mass of the cell.
 
     Returns
     -------
-    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|)
+    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|, residual)
         As `numpy_newton.linearise` does, with the mean over the cell in place of ``m det``; the
         extended mass is that of the cells whose image has none.
     """
@@ -231,7 +234,9 @@ def linearise_cells(
     mean = np.where(octagon > 0.0, np.divide(mass, octagon), at_center)
     mean = np.clip(mean, at_center / 3.0, 3.0 * at_center)
     nu = np.exp(log_source + log_c)
-    t2 = np.minimum(nu / mean, math.exp(log_cap))
+    # where the image has left the inner measure's support the row still needs a scale
+    mean = np.maximum(mean, nu / math.exp(log_cap))
+    t2 = nu / mean
     big, small, b11, b12, b22 = elliptic_part(h11, h12, h22, t2, clip, log_cap)
     trace = big + small
 
@@ -248,21 +253,22 @@ def linearise_cells(
     rows[2] = 0.5 * b12 * diagonal * z / cell
     rows[3] = p * z
     rows[4] = q * z
-    residual = (mass - nu * cell) * weight * z
-    rhs[...] = residual
+    excess = (mass - nu * cell) * weight * z
+    rhs[...] = excess
     tangent[...] = nu * cell * weight * z
     exact = -_mass_stencil(*edges, h1, h2) * (weight * z)
     exact[1, 1] += 2.0 * half_sigma * z
     nine[...] = exact
 
-    chi2 = ((mass / cell - nu) ** 2 / (np.abs(mass) / cell + nu + 1e-300)).sum()
+    chi, residual = mismatch(mass / cell, nu, cell)
     return (
         float(mass.sum()),
         float(nu.sum() * cell),
-        math.sqrt(chi2 * cell),
+        chi,
         float(low.min()),
         float(nu[mass <= 0.0].sum() * cell),
-        float(np.abs(residual).max()),
+        float(np.abs(excess).max()),
+        residual,
     )
 
 

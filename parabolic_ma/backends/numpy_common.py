@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 kernel = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -24,3 +26,16 @@ def log_average(values, weights):
     values = np.where(weights > 0, values, -np.inf)
     top = values.max(axis=-1)
     return top + np.log((weights * np.exp(values - top[..., None])).sum(axis=-1))
+
+
+def mismatch(image, nu, cell):
+    r"""Return the two sizes of the difference of the image's density and the source's.
+
+    They are :math:`\chi = (\sum (i - \nu)^2 / (|i| + \nu)\, h)^{1/2}` and the root mean square
+    of :math:`2 \tanh(F / 2) = 2 (i - \nu) / (i + \nu)`, :math:`F = \log(i / \nu)`, under the
+    source; negative densities count as zero in the second. ``cell`` = h is the size of a cell.
+    """
+    chi2 = ((image - nu) ** 2 / (np.abs(image) + nu + 1e-300)).sum() * cell
+    positive = np.maximum(image, 0.0)
+    bounded = 2.0 * (positive - nu) / (positive + nu + 1e-300)
+    return math.sqrt(chi2), math.sqrt((bounded**2 * nu).sum() / nu.sum())

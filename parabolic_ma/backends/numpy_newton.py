@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import kernel
+from parabolic_ma.backends.numpy_common import kernel, mismatch
 
 GAUSSIAN, MIXTURE, UNIFORM, TABLE = 0, 1, 2, 3
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
@@ -212,9 +212,9 @@ def linearise(
 
     Returns
     -------
-    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|)
-        ``chi^2 = sum (m det - c nu)^2 / (m |det| + c nu)`` times the cell area. The
-        extended mass is that of the cells with an eigenvalue below ``EXTENSION``.
+    (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|, residual)
+        See `mismatch` for chi and the residual, of ``m det`` and ``c nu``. The extended mass is
+        that of the cells with an eigenvalue below ``EXTENSION``.
     """
     h1, h2 = axis1[1] - axis1[0], axis2[1] - axis2[0]
     x1, x2, h11, h12, h22 = derivatives(u, axis1, axis2, quad)
@@ -240,21 +240,22 @@ def linearise(
     rows[2] = 0.5 * b12 * diagonal * z / (h1 * h2)
     rows[3] = p * z
     rows[4] = q * z
-    residual = (numerator - t2) * diagonal * z / trace
-    rhs[...] = residual
+    excess = (numerator - t2) * diagonal * z / trace
+    rhs[...] = excess
     tangent[...] = t2 * diagonal * z / trace
 
-    m = np.exp(logm)
+    image = np.exp(logm) * det
     nu = np.exp(log_source + log_c)
     area = h1 * h2
-    chi2 = ((m * det - nu) ** 2 / (m * np.abs(det) + nu + 1e-300)).sum()
+    chi, residual = mismatch(image, nu, area)
     return (
-        float((m * np.maximum(det, 0.0)).sum() * area),
+        float(np.maximum(image, 0.0).sum() * area),
         float(nu.sum() * area),
-        math.sqrt(chi2 * area),
+        chi,
         float(low.min()),
         float(nu[low <= EXTENSION].sum() * area),
-        float(np.abs(residual).max()),
+        float(np.abs(excess).max()),
+        residual,
     )
 
 

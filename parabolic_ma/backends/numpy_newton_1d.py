@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import gather, kernel, log_average
+from parabolic_ma.backends.numpy_common import gather, kernel, log_average, mismatch
 from parabolic_ma.backends.numpy_newton import (
     EXTENSION,
     GAUSSIAN,
@@ -101,16 +101,17 @@ def linearise_1d(
     rows[2] = t2 * h**2 * z
     rhs[...] = (det - t2) * h**2 * z
 
-    m = np.exp(logm)
+    image = np.exp(logm) * det
     nu = np.exp(log_source + log_c)
-    chi2 = ((m * det - nu) ** 2 / (m * np.abs(det) + nu + 1e-300)).sum()
+    chi, residual = mismatch(image, nu, h)
     return (
-        float((m * np.maximum(det, 0.0)).sum() * h),
+        float(np.maximum(image, 0.0).sum() * h),
         float(nu.sum() * h),
-        math.sqrt(chi2 * h),
+        chi,
         float(det.min()),
         float(nu[det <= EXTENSION].sum() * h),
         float(np.abs(rhs).max()),
+        residual,
     )
 
 

@@ -12,6 +12,12 @@ from parabolic_ma.backends.numpy_cells import (
     linearise_cells,
     running_sums,
 )
+from parabolic_ma.backends.numpy_cells_1d import (
+    cell_images_1d,
+    linearise_cells_1d,
+    quantiles_1d,
+    running_sums_1d,
+)
 from parabolic_ma.backends.numpy_krylov import axpy, cell_masses, dots, norm_weight
 from parabolic_ma.backends.numpy_multigrid import (
     chebyshev,
@@ -52,6 +58,7 @@ __all__ = [
     "average_log_1d",
     "axpy",
     "cell_images",
+    "cell_images_1d",
     "cell_masses",
     "chebyshev",
     "coarsen_rows",
@@ -72,12 +79,15 @@ __all__ = [
     "linearise",
     "linearise_1d",
     "linearise_cells",
+    "linearise_cells_1d",
     "norm_weight",
     "outflow",
     "prolong_add",
+    "quantiles_1d",
     "residual",
     "restrict",
     "running_sums",
+    "running_sums_1d",
     "solve_dense",
     "solve_rows_1d",
 ]

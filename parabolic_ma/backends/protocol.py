@@ -55,7 +55,7 @@ class Kernels(Protocol):
         self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, log_c: float,
         kind: int, params: Array, table: Array, clip: float, dt: float, peclet: float,
         log_cap: float, rows: Array, rhs: Array, tangent: Array,
-    ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
+    ) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
         r"""Linearise :math:`\det H = t_2`, :math:`t_2 = c\,\nu / m(T)`, and measure the residual.
 
         Newton's equation is :math:`\mathrm{cof} H : \nabla^2 v - g \langle\nabla f, \nabla v\rangle
@@ -90,6 +90,9 @@ class Kernels(Protocol):
             Sum of c nu h1 h2 over the cells with an eigenvalue of H below 1e-10.
         largest : float
             Largest ``|rhs|``.
+        residual : float
+            Root mean square of 2 tanh(F / 2) = 2 (i - c nu) / (i + c nu) under the source, with
+            i = m max(det, 0) and F = log(i / (c nu)).
         """
 
     def fields(
@@ -146,7 +149,7 @@ class Kernels(Protocol):
         sums: Array, geometry: Array, kind: int, params: Array, table: Array, clip: float,
         dt: float, peclet: float, log_cap: float, rows: Array, rhs: Array, tangent: Array,
         nine: Array,
-    ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
+    ) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
         """Linearise ``mass of the image of a cell = c nu h1 h2`` and measure the residual.
 
         As `linearise`, with the mean density of the image in place of m(T). ``nine`` (3, 3, nx,
@@ -171,12 +174,49 @@ class Kernels(Protocol):
         self, u: Array, axis: Array, quad: Array, log_source: Array, log_c: float, kind: int,
         params: Array, table: Array, dt: float, edge: float, log_cap: float, rows: Array,
         rhs: Array,
-    ) -> tuple[float, float, float, float, float, float]:  # fmt: skip
+    ) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
         """Linearise ``psi'' = t2`` and measure the residual; arguments and results as `linearise`.
 
         ``rows`` (3, n) receives a, p, t and ``rhs`` (n,) r, all float64, of the equations
         ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = r - t delta``; delta is the change of ``log_c``.
         """
+
+    # The conservative equation in one dimension.
+
+    def running_sums_1d(self, values: Array, h: float) -> Array:
+        """Return sums, in units of h, of mirrored values: (n + 6,).
+
+        ``values`` (n,) is the inner density on cells; three are mirrored at each face. The result
+        holds the spline coefficients of the distribution function F.
+        """
+
+    def quantiles_1d(self, sums: Array, geometry: Array, shares: Array, out: Array) -> None:
+        """Write where F reaches ``shares`` (k,) of its increase over the box to ``out`` (k,).
+
+        ``shares`` must not decrease. ``sums`` comes from `running_sums_1d`; ``geometry`` is the
+        lower face and the spacing of the inner density's cells.
+        """
+
+    def cell_images_1d(
+        self, u: Array, axis: Array, quad: Array, sums: Array, geometry: Array, mass: Array,
+        length: Array,
+    ) -> None:  # fmt: skip
+        """Write mass and signed length (n,) of the intervals that are the images of the cells.
+
+        The image of a face is psi' by the difference of its two cells.
+        """
+
+    def linearise_cells_1d(
+        self, u: Array, axis: Array, quad: Array, log_source: Array, log_c: float, sums: Array,
+        geometry: Array, dt: float, rows: Array, rhs: Array,
+    ) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
+        """Linearise ``mass of the image of a cell = c nu h``, exactly, and measure the residual.
+
+        Rows as `linearise_1d`, figures as `linearise_cells`; densities beyond the inner measure's
+        box count as 1e-14 of the largest at a face's image.
+        """
+
+    # Rows in one dimension, and between grids.
 
     def solve_rows_1d(self, rows: Array, rhs: Array, mode: int, pin: int, v: Array) -> float:
         """Solve the equations of `linearise_1d` for v and delta; return delta.

@@ -38,12 +38,11 @@ def coarsening(
         cells = [w / n for w, n in zip(widths, shapes[-1], strict=True)]
         free = [n > _COARSEST for n in shapes[-1]]
         narrow = min(c for c, f in zip(cells, free, strict=True) if f)
-        shapes.append(
-            tuple(
-                (n + 1) // 2 if f and c < _STRETCH * narrow else n
-                for n, c, f in zip(shapes[-1], cells, free, strict=True)
-            )
+        nx, ny = (
+            (n + 1) // 2 if f and c < _STRETCH * narrow else n
+            for n, c, f in zip(shapes[-1], cells, free, strict=True)
         )
+        shapes.append((nx, ny))
     return shapes
 
 

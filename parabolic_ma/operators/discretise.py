@@ -22,7 +22,15 @@ from parabolic_ma.problem import TransportProblem
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
-__all__ = ["Discretisation", "affine_residual", "cell_log_density", "choose_side", "discretise", "interpolated", "log_sources"]
+__all__ = [
+    "Discretisation",
+    "affine_residual",
+    "cell_log_density",
+    "choose_side",
+    "discretise",
+    "interpolated",
+    "log_sources",
+]
 
 _LARGEST_CUT = 1e-4  # mass that a box given by the user may cut off
 _SAMPLED_CELLS = 64  # on each axis, to see whether the affine map is exact
@@ -38,7 +46,7 @@ class Discretisation:
     log_source: Array
     """Log density of the grid side's measure at the cell centres, normalised on the grid."""
     log_source_normalizer: float
-    """Log of the integral of ``e^{-potential}``: exactly 0 for a normalised measure, otherwise by the
+    """Log of the integral of ``e^{-potential}``: exactly 0 for a normalised measure, else by the
     midpoint rule over the box."""
     inner: InnerDensity
     matrix: Array
@@ -116,9 +124,7 @@ def discretise(
     )  # fmt: skip
 
 
-def _box(
-    measure: Measure, given: Box | None, tail_mass: float, name: str
-) -> tuple[Box, float]:
+def _box(measure: Measure, given: Box | None, tail_mass: float, name: str) -> tuple[Box, float]:
     """Return the box of a measure and the mass outside it."""
     automatic = measure.support(tail_mass)
     if given is None:
@@ -167,9 +173,7 @@ def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
 def interpolated(kernels: Any, log_source: Array, shape: tuple[int, ...], boundary: str) -> Array:
     """Log density at the cell centres of a coarser grid, by cubic interpolation."""
     coarse = np.empty(shape)
-    weights = [
-        w for c, f in zip(shape, log_source.shape, strict=True) for w in cubic_weights(c, f)
-    ]
+    weights = [w for c, f in zip(shape, log_source.shape, strict=True) for w in cubic_weights(c, f)]
     interpolate = kernels.interpolate_1d if len(shape) == 1 else kernels.interpolate
     interpolate(pad(log_source, boundary, 2), coarse, *weights)
     return coarse
@@ -185,17 +189,15 @@ def cell_log_density(measure: Measure, grid: Grid) -> Array:
     return -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
 
 
-def _moment_matched(
-    grid: Grid, log_source: Array, inner: Measure
-) -> tuple[Array, Array, Array]:
+def _moment_matched(grid: Grid, log_source: Array, inner: Measure) -> tuple[Array, Array, Array]:
     """Return the affine map between the Gaussians with the two measures' moments."""
     weights = np.exp(log_source) * grid.cell_volume
     axes = grid.axes()
-    marginals = [weights.sum(axis=tuple(j for j in range(grid.dim) if j != k)) for k in range(grid.dim)]
+    marginals = [
+        weights.sum(axis=tuple(j for j in range(grid.dim) if j != k)) for k in range(grid.dim)
+    ]
     mean = np.array([a @ m for a, m in zip(axes, marginals, strict=True)])
-    cov = np.diag(
-        [((a - c) ** 2) @ m for a, c, m in zip(axes, mean, marginals, strict=True)]
-    )
+    cov = np.diag([((a - c) ** 2) @ m for a, c, m in zip(axes, mean, marginals, strict=True)])
     for i in range(grid.dim):
         for j in range(i + 1, grid.dim):
             plane = weights.sum(axis=tuple(k for k in range(grid.dim) if k not in (i, j)))

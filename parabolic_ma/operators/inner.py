@@ -67,9 +67,7 @@ def inner_density(
     empty = np.zeros((5,) * dim)
     upper = np.triu_indices(dim)
     if isinstance(measure, Gaussian):
-        params = np.concatenate(
-            [[-measure.log_normalizer], measure.mean, measure.precision[upper]]
-        )
+        params = np.concatenate([[-measure.log_normalizer], measure.mean, measure.precision[upper]])
         return InnerDensity(GAUSSIAN, params, empty, box, 0.0, measure)
     if isinstance(measure, GaussianMixture):
         params = np.concatenate(
@@ -133,6 +131,6 @@ def _face_curvature(log_values: Array, grid: Grid) -> float:
     found = []
     for axis, (width, h) in enumerate(zip(grid.box.widths, grid.spacing, strict=True)):
         lines = np.moveaxis(log_values, axis, 0)
-        for slope in ((lines[1] - lines[0]) / h, (lines[-2] - lines[-1]) / h):
-            found.append(float(np.median(slope)) / (0.5 * width))
+        slopes = (lines[1] - lines[0]) / h, (lines[-2] - lines[-1]) / h
+        found += [float(np.median(slope)) / (0.5 * width) for slope in slopes]
     return max(*found, 0.0)

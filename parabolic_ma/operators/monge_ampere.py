@@ -61,7 +61,9 @@ def evaluate(kernels: Any, problem: Discretisation, grid: Grid, u: Array) -> Ope
     return OperatorFields(gradient, low, high, log_det, log_inner, low <= EXTENSION)
 
 
-def with_images(parts: OperatorFields, mass: Array, area: Array, cell_volume: float) -> OperatorFields:
+def with_images(
+    parts: OperatorFields, mass: Array, area: Array, cell_volume: float
+) -> OperatorFields:
     """Put the conservative form in place of the pointwise one.
 
     The log determinant becomes that of the area of a cell's image over the cell's, and the log

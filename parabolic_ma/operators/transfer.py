@@ -142,7 +142,7 @@ def pad(values: Array, boundary: str, width: int) -> Array:
 
 
 def blur_log(log_values: Array) -> Array:
-    """Return the log of ``exp(log_values)`` after one binomial pass (1/4, 1/2, 1/4) on each axis."""
+    """Return the log of ``exp(log_values)`` after a binomial pass (1/4, 1/2, 1/4) on each axis."""
     for axis in range(log_values.ndim):
         v = np.moveaxis(log_values, axis, 0)
         p = np.concatenate([v[:1], v, v[-1:]])

@@ -26,14 +26,17 @@ class Convergence:
     """What the nested iteration knows about its own errors."""
 
     algebraic: float
-    """Estimated L2 distance of the map to the solved discrete problem."""
+    """Estimated distance of the grid's own map to the solved discrete problem; nan if not known."""
     changes: tuple[float, ...]
-    """L2 distances of the maps on successive grids, coarsest first."""
+    """Distances of the grid's own maps on successive grids, coarsest first."""
+    map_change: float
+    """Distance of the last two maps under the reference, whichever side the grid is on."""
     coarse_w2: float
     """``w2_squared`` on the grid before the last."""
     coarse_constant: float
     """Log constant on the grid before the last."""
-    rounding: float = 0.0
+    extrapolate: bool
+    """Whether the second-order term is to be taken off the distance and the constant."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ def judge(
     balanced = np.exp(parts.log_inner + parts.log_det) * grid.cell_volume
     # of normalised densities: 0 but for the discretisation, whatever constants the user added
     constant = math.log(balanced.sum())
+    extrapolated = constant
+    if convergence.extrapolate:
+        extrapolated += (constant - convergence.coarse_constant) / 3.0
     scale = problem.inner.log_normalizer
     mean = float(np.vdot(weight, excess))
     # 2 tanh(F / 2) = (m det - c nu) / mean: the residual for small ones, and at most 2 where the
@@ -89,32 +95,39 @@ def judge(
     on_reference = problem.side == "reference"
     quadrature = problem.log_source_normalizer - scale
     if on_reference:
-        solver_constant = constant + scale - problem.log_source_normalizer
+        solver_constant = extrapolated + scale - problem.log_source_normalizer
         log_evidence, by_quadrature = solver_constant, -quadrature
         kl, kl_reverse = constant - mean, under_inner - constant
         lower, upper = (v + scale - problem.log_source_normalizer for v in (mean, under_inner))
     else:
-        solver_constant = problem.log_source_normalizer - scale - constant
+        solver_constant = problem.log_source_normalizer - scale - extrapolated
         log_evidence = by_quadrature = quadrature
         kl, kl_reverse = under_inner - constant, constant - mean
         lower, upper = (problem.log_source_normalizer - scale - v for v in (under_inner, mean))
     mass_error = solver_constant - by_quadrature
 
     w2 = squared_distance(grid, parts.gradient, weight)
-    change = convergence.changes[-1] if convergence.changes else math.nan
-    discretisation = change / 3.0
-    order = math.nan
+    if convergence.extrapolate:
+        w2 += (w2 - convergence.coarse_w2) / 3.0
+    own_change = convergence.changes[-1] if convergence.changes else math.nan
+    stretch = convergence.map_change / own_change if own_change > 0.0 else 1.0
+    spread = math.sqrt(squared_spread(parts.gradient, weight))
     reasons: dict[str, str] = {}
+    order = math.nan
     known = [c for c in convergence.changes if math.isfinite(c) and c > 0.0]
     if len(known) >= 2:
         order = math.log2(known[-2] / known[-1])
     else:
         reasons["observed_order"] = "needs three nested grids: use a finer one"
-    map_error = math.hypot(discretisation, convergence.algebraic) + math.sqrt(
-        problem.truncated_mass
-    ) * max(grid.box.widths) * 1e-2
-    if not math.isfinite(discretisation):
+    # second order: the last two maps differ by three times the error of the finer one; mass that
+    # the boxes cut off is misplaced by about the spread of the image
+    map_error = math.hypot(
+        convergence.map_change / 3.0, convergence.algebraic * stretch
+    ) + spread * math.sqrt(problem.truncated_mass)
+    if not math.isfinite(convergence.map_change):
         reasons["map_error"] = reasons["w2_error"] = "needs two nested grids: use a finer one"
+    elif not math.isfinite(convergence.algebraic):
+        reasons["map_error"] = reasons["w2_error"] = "the iteration had not settled"
     if on_reference:
         evidence_error = abs(constant - convergence.coarse_constant) / 3.0 + problem.truncated_mass
     else:
@@ -155,6 +168,42 @@ def squared_distance(grid: Grid, gradient: Array, weight: Array) -> float:
         along = axis.reshape([-1 if j == k else 1 for j in range(grid.dim)])
         total += float(np.vdot(weight, (gradient[..., k] - along) ** 2))
     return total
+
+
+def squared_spread(gradient: Array, weight: Array) -> float:
+    """Trace of the covariance of the image under the map."""
+    total = 0.0
+    for k in range(gradient.shape[-1]):
+        mean = float(np.vdot(weight, gradient[..., k]))
+        total += float(np.vdot(weight, (gradient[..., k] - mean) ** 2))
+    return total
+
+
+def inverse_change(difference: Array, bent: Array, low: Array, high: Array, weight: Array) -> float:
+    r"""Root mean square of ``H^{-1} d``: how far the inverse map moves when the map moves by d.
+
+    With ``S`` the grid's own map and ``T`` its inverse, a change d of S at x changes T at
+    ``y = S(x)`` by ``-H(x)^{-1} d(x)``, and x is distributed as y's image, so the mean is that
+    under the other side's measure.
+
+    Parameters
+    ----------
+    difference : ndarray, shape (*shape, d)
+        ``d``, in one or two dimensions.
+    bent : ndarray, shape (*shape, d)
+        ``H d``.
+    low, high : ndarray, shape (*shape)
+        Eigenvalues of H; the small one is lifted to a ten-thousandth of the large one.
+    weight : ndarray, shape (*shape)
+    """
+    squared = np.sum(difference**2, axis=-1)
+    floor = 1e-4 * np.abs(high) + 1e-300
+    # d splits into its parts along the two eigenvectors: <d, H d> = l1 |d1|^2 + l2 |d2|^2
+    gap = np.where(high - low > 1e-12 * np.abs(high), high - low, np.inf)
+    along_high = np.clip((np.sum(difference * bent, axis=-1) - low * squared) / gap, 0.0, squared)
+    along_low = squared - along_high
+    moved = along_low / np.maximum(low, floor) ** 2 + along_high / np.maximum(high, floor) ** 2
+    return math.sqrt(float(np.vdot(weight, moved)))
 
 
 def duality_gap(
@@ -206,7 +255,7 @@ def _squares(grid: Grid) -> Array:
 def _tail_level(source: Array, weight: Array) -> float:
     """Log density below which there is a mass of ``_TAIL``."""
     masses, edges = np.histogram(source, bins=2000, weights=weight)
-    below = np.searchsorted(np.cumsum(masses), _TAIL)
+    below = int(np.searchsorted(np.cumsum(masses), _TAIL))
     return float(edges[min(below, len(edges) - 2)])
 
 

@@ -13,13 +13,24 @@ import numpy as np
 
 from parabolic_ma import backends
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.operators.discretise import Discretisation, affine_residual, discretise, interpolated, log_sources
+from parabolic_ma.operators.discretise import (
+    Discretisation,
+    affine_residual,
+    discretise,
+    interpolated,
+    log_sources,
+)
 from parabolic_ma.operators.grid_map import GridMap
-from parabolic_ma.operators.monge_ampere import evaluate, with_images
+from parabolic_ma.operators.monge_ampere import OperatorFields, evaluate, with_images
 from parabolic_ma.operators.transfer import spline_averages
 from parabolic_ma.solution import GridFields, GridPotential, History, Provenance, Solution
 from parabolic_ma.solvers.cell_equation import CellEquation
-from parabolic_ma.solvers.certificate import Convergence, judge, squared_distance
+from parabolic_ma.solvers.certificate import (
+    Convergence,
+    inverse_change,
+    judge,
+    squared_distance,
+)
 from parabolic_ma.solvers.iterate import GHOSTS, Iterate, interior, prolong
 from parabolic_ma.solvers.line_equation import LineCellEquation, LineEquation
 from parabolic_ma.solvers.nested import (
@@ -162,7 +173,7 @@ class GridSolver:
         kernels = backends.get(self.backend)
         discretised = discretise(
             problem, shape, self.side, self.boundary, self.tail_mass,
-            self.reference_box, self.target_box,
+            _box(self.reference_box), _box(self.target_box),
         )  # fmt: skip
         cells = self._inner(problem, discretised.boundary) == "cell"
         exact = affine_residual(kernels, discretised) < EXACT_RESIDUAL
@@ -214,36 +225,41 @@ class GridSolver:
         if not state.last_grid:
             coarser.append(iterate)
             iterate = prolong(kernels, iterate, discretised.grid.shape, discretised.boundary)
-        if self.richardson and coarser and status is Status.CONVERGED:
-            iterate = _extrapolate(kernels, iterate, coarser[-1], discretised)
-        coarse_w2 = math.nan
-        if coarser:
-            u = coarser[-1].u
-            grid = Grid(discretised.grid.box, interior(u).shape)
-            weight = np.exp(plan.sources[len(coarser) - 1]) * grid.cell_volume
-            parts = evaluate(kernels, discretised, grid, u)
-            coarse_w2 = squared_distance(grid, parts.gradient, weight)
+        extrapolate = self.richardson and bool(coarser) and status is Status.CONVERGED
+        parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
+        coarse_w2, coarse_constant, map_change = math.nan, math.nan, math.nan
         core = interior(iterate.u).copy()
+        if coarser:
+            coarse_w2, coarse_constant = _coarse_figures(plan, coarser[-1], len(coarser) - 1)
+            before = prolong(kernels, coarser[-1], core.shape, discretised.boundary)
+            map_change = changes[-1]
+            if discretised.side == "target" and state.last_grid:
+                map_change = _map_change(discretised, parts, iterate.u, before.u)
+            if extrapolate:
+                core += (core - interior(before.u)) / (_ratio(coarser[-1], core) ** 2 - 1.0)
         potential = GridPotential(
             discretised.grid, core, discretised.matrix, discretised.center, discretised.image,
             discretised.boundary,
         )  # fmt: skip
-        parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
         if self._inner(problem, discretised.boundary) == "cell":
-            equation = state.equation if state.last_grid else plan.equation(plan.sources[-1])
-            parts = with_images(parts, *equation.images(iterate), discretised.grid.cell_volume)
+            equation: Any = state.equation if state.last_grid else plan.equation(plan.sources[-1])
+            mass, area = equation.images(iterate)
+            parts = with_images(parts, mass, area, discretised.grid.cell_volume)
+        convergence = Convergence(
+            _algebraic(state, status), changes, map_change, coarse_w2, coarse_constant, extrapolate
+        )
         judgement = judge(
-            kernels, discretised, parts, core, potential,
-            Convergence(
-                state.algebraic if state.steps else 0.0, changes, coarse_w2,
-                coarser[-1].log_c if coarser else math.nan,
-            ),
+            kernels, discretised, parts, interior(iterate.u), potential, convergence,
             sum(getattr(m, "floored_mass", 0.0) for m in (problem.reference, problem.target)),
         )  # fmt: skip
+        transport = GridMap(potential, discretised.side)
+        gradient = parts.gradient
+        if extrapolate:
+            gradient = transport.own(discretised.grid.points()).reshape(gradient.shape)
         status, message = self._verdict(state, status, judgement.certificate)
         return Solution(
             problem=problem,
-            map=GridMap(potential, discretised.side),
+            map=transport,
             side=discretised.side,
             status=status,
             message=message,
@@ -256,7 +272,7 @@ class GridSolver:
             provenance=Provenance(backend=self.backend, threads=1),
             solver=self,
             fields=GridFields(
-                potential, parts.gradient, parts.log_det, discretised.log_source,
+                potential, gradient, parts.log_det, discretised.log_source,
                 parts.log_inner,
             ),
         )  # fmt: skip
@@ -277,7 +293,9 @@ class GridSolver:
         smooth = problem.dim == 2 and boundary != "box"
         return "point" if convex or smooth else "cell"
 
-    def _equation(self, problem: TransportProblem, kernels: Any, discretised: Discretisation) -> Any:
+    def _equation(
+        self, problem: TransportProblem, kernels: Any, discretised: Discretisation
+    ) -> Any:
         """Return what makes the equation of a grid from its log source."""
         kinds = {
             (1, "point"): LineEquation,
@@ -288,9 +306,7 @@ class GridSolver:
         kind = kinds[problem.dim, self._inner(problem, discretised.boundary)]
         return lambda source: kind(kernels, discretised, source)
 
-    def _verdict(
-        self, state: NestedState, status: Status, certificate: Any
-    ) -> tuple[Status, str]:
+    def _verdict(self, state: NestedState, status: Status, certificate: Any) -> tuple[Status, str]:
         """Decide with the certificate at hand, and say in numbers what happened."""
         grid = "x".join(map(str, state.equation.shape))
         steps = f"{state.newton_steps} Newton steps, {state.cycles} multigrid cycles"
@@ -307,6 +323,10 @@ class GridSolver:
             message += f", not convex on cells with mass {certificate.extension_mass:.1e}"
             return Status.LOST_CONVEXITY, message
         return status, message
+
+
+def _box(given: Box | Sequence[Sequence[float]] | None) -> Box | None:
+    return None if given is None else Box.of(given)
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:
@@ -357,17 +377,69 @@ def _padded(kernels: Any, values: Array, boundary: str) -> Iterate:
     return Iterate(u, 0.0)
 
 
-def _extrapolate(
-    kernels: Any, fine: Iterate, coarse: Iterate, problem: Discretisation
-) -> Iterate:
-    """Richardson: remove the second-order error of the potential with the two finest grids.
+def _algebraic(state: NestedState, status: Status) -> float:
+    """Estimated distance of the map to the solved discrete problem, nan where there is none."""
+    if state.steps == 0:
+        return 0.0
+    if math.isfinite(state.algebraic):
+        return state.algebraic
+    return state.change if status is Status.CONVERGED else math.nan
 
-    The ratio of the spacings is 2 up to the rounding of odd sizes.
-    """
-    shape = problem.grid.shape
-    coarse_shape = interior(coarse.u).shape
-    ratio = math.prod(f / c for f, c in zip(shape, coarse_shape, strict=True)) ** (1 / len(shape))
-    prolonged = prolong(kernels, coarse, shape, problem.boundary)
-    correction = interior(fine.u) + (interior(fine.u) - interior(prolonged.u)) / (ratio**2 - 1.0)
-    start = _padded(kernels, correction, problem.boundary)
-    return dataclasses.replace(start, log_c=fine.log_c)
+
+def _ratio(coarse: Iterate, fine: Array) -> float:
+    """Ratio of the spacings of two grids: 2, up to the rounding of odd sizes."""
+    sizes = zip(fine.shape, interior(coarse.u).shape, strict=True)
+    return math.prod(f / c for f, c in sizes) ** (1.0 / fine.ndim)
+
+
+def _coarse_figures(plan: Plan, iterate: Iterate, index: int) -> tuple[float, float]:
+    """Squared distance and log constant on a coarser grid."""
+    grid = Grid(plan.problem.grid.box, interior(iterate.u).shape)
+    parts = evaluate(plan.kernels, plan.problem, grid, iterate.u)
+    weight = np.exp(plan.sources[index]) * grid.cell_volume
+    balanced = np.exp(parts.log_inner + parts.log_det).sum() * grid.cell_volume
+    return (
+        squared_distance(grid, parts.gradient, weight) / weight.sum(),
+        math.log(balanced / weight.sum()),
+    )
+
+
+def _map_change(
+    problem: Discretisation, parts: OperatorFields, after: Array, before: Array
+) -> float:
+    """How far the inverse of the grid's own map moved between two padded potentials."""
+    grid = problem.grid
+    weight = np.exp(problem.log_source) * grid.cell_volume
+    difference = _centred_gradient(after - before, grid)
+    bent = np.einsum("...km,...m->...k", problem.matrix + _centred_hessian(after, grid), difference)
+    return inverse_change(difference, bent, parts.low, parts.high, weight)
+
+
+def _centred_gradient(u: Array, grid: Grid) -> Array:
+    """Centred differences of a padded array at the cell centres, shape ``(*shape, d)``."""
+    return np.stack(
+        [
+            (_shifted(u, {k: 1}) - _shifted(u, {k: -1})) / (2 * h)
+            for k, h in enumerate(grid.spacing)
+        ],
+        axis=-1,
+    )
+
+
+def _centred_hessian(u: Array, grid: Grid) -> Array:
+    """Centred second differences of a padded array, shape ``(*shape, d, d)``."""
+    dim = grid.dim
+    hessian = np.empty((*grid.shape, dim, dim))
+    for k, h in enumerate(grid.spacing):
+        hessian[..., k, k] = (
+            _shifted(u, {k: 1}) - 2.0 * _shifted(u, {}) + _shifted(u, {k: -1})
+        ) / h**2
+        for m in range(k):
+            cross = sum(a * b * _shifted(u, {k: a, m: b}) for a in (-1, 1) for b in (-1, 1))
+            hessian[..., k, m] = hessian[..., m, k] = cross / (4.0 * h * grid.spacing[m])
+    return hessian
+
+
+def _shifted(u: Array, by: dict[int, int]) -> Array:
+    """View of a padded array, moved by a cell on some axes, at the cell centres."""
+    return u[tuple(slice(1 + by.get(k, 0), n - 1 + by.get(k, 0)) for k, n in enumerate(u.shape))]

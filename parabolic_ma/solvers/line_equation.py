@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from parabolic_ma.operators.discretise import Discretisation
 from parabolic_ma.grid import Grid
+from parabolic_ma.operators.discretise import Discretisation
 from parabolic_ma.solvers.cell_equation import inner_masses
 from parabolic_ma.solvers.iterate import GHOSTS, Iterate, Measured
 from parabolic_ma.typing import Array
@@ -129,7 +129,9 @@ class LineCellEquation(LineEquation):
         n, h = self.shape[0], self.spacing[0]
         share = np.cumsum(np.exp(self.log_source))[:-1]
         images = np.empty(n - 1)
-        self.kernels.quantiles_1d(self.sums, self.geometry, share / (share[-1] + np.exp(self.log_source[-1])), images)
+        self.kernels.quantiles_1d(
+            self.sums, self.geometry, share / (share[-1] + np.exp(self.log_source[-1])), images
+        )
         slope, center, image = self.quadratic
         faces = self.axis[:-1] + 0.5 * h
         u = np.zeros(n + 2)

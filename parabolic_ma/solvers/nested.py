@@ -22,7 +22,16 @@ from parabolic_ma.solvers.iterate import Iterate, Measured, prolong
 from parabolic_ma.status import Status
 from parabolic_ma.typing import Array
 
-__all__ = ["EXACT_RESIDUAL", "EXTENSION_MASS", "Equation", "NestedState", "Plan", "advance", "allowed_extension", "begin"]
+__all__ = [
+    "EXACT_RESIDUAL",
+    "EXTENSION_MASS",
+    "Equation",
+    "NestedState",
+    "Plan",
+    "advance",
+    "allowed_extension",
+    "begin",
+]
 
 EXTENSION_MASS = 1e-8
 """Mass on which the extended logarithm may be active in a converged result, nothing being cut."""
@@ -209,21 +218,22 @@ def advance(state: NestedState) -> NestedState:
     if state.mixture is None and state.last_grid and state.idle >= _STALL:
         return _stalled(state)
     state = _newton_step(state, measured)
-    if state.mixture is None and _is_accurate(state):
-        # a map that was sound before a step this small needs no further look
-        if not state.last_grid or _is_sound(state, measured, 4.0 * _SOUND, 0.02):
-            return _next_grid(state)
-    return state
+    if state.mixture is not None or not _is_accurate(state):
+        return state
+    # a map that was sound before a step this small needs no further look
+    sound = not state.last_grid or _is_sound(state, measured, 4.0 * _SOUND, 0.02)
+    return _next_grid(state) if sound else state
 
 
 def _measure(state: NestedState) -> tuple[NestedState, Measured]:
     """Linearise at the iterate; shorten or undo the last step if chi grew."""
     measured = state.equation.linearise(state.iterate, state.pseudo_time, state.source)
-    if state.previous is not None:
+    previous = state.previous
+    if previous is not None:
         halvings = 0
         while not _acceptable(state, measured) and halvings < state.plan.halvings:
             halvings += 1
-            middle = _midpoint(state.previous, state.iterate)
+            middle = _midpoint(previous, state.iterate)
             state = dataclasses.replace(state, iterate=middle, change=0.5 * state.change)
             measured = state.equation.linearise(middle, state.pseudo_time, state.source)
         if _acceptable(state, measured):
@@ -233,7 +243,7 @@ def _measure(state: NestedState) -> tuple[NestedState, Measured]:
             pseudo_time = min(state.pseudo_time, 10.0) / 6.0
             state = dataclasses.replace(
                 state,
-                iterate=state.previous,
+                iterate=previous,
                 pseudo_time=pseudo_time,
                 rejections=state.rejections + 1,
             )
@@ -384,9 +394,7 @@ def _is_accurate(state: NestedState) -> bool:
     return state.algebraic <= ratio * state.discretisation
 
 
-def _is_sound(
-    state: NestedState, measured: Measured, chi: float, share: float = 0.9
-) -> bool:
+def _is_sound(state: NestedState, measured: Measured, chi: float, share: float = 0.9) -> bool:
     """Whether the potential is convex where there is mass and the masses nearly balance."""
     allowed = allowed_extension(state.plan.problem)
     return measured.extended_mass <= share * allowed and measured.chi <= chi
@@ -460,8 +468,8 @@ def _continue_mixture(state: NestedState, measured: Measured) -> NestedState | N
     mixture = state.mixture
     if mixture is None:
         return None
-    if state.steps >= 1 and measured.chi < _COLD_GOAL or measured.chi < 1e-9:
-        if mixture.share <= _LAST_SHARE or measured.chi < 1e-9 and mixture.solved == 1.0:
+    if (state.steps >= 1 and measured.chi < _COLD_GOAL) or measured.chi < 1e-9:
+        if mixture.share <= _LAST_SHARE or (measured.chi < 1e-9 and mixture.solved == 1.0):
             return _settle(state)
         share = max(mixture.share / mixture.divisor, _LAST_SHARE)
         return _mix(

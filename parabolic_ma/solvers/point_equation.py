@@ -59,7 +59,7 @@ class PointEquation:
         self.quadratic = np.array([a[0, 0], a[0, 1], a[1, 1], *problem.center, *problem.image])
         self.log_cap = math.log(_DETERMINANT_CAP * float(np.linalg.det(a)))
         # along axis k the linearised operator is 1 / A_kk about the affine map
-        widths = tuple(w * math.sqrt(a[k, k]) for k, w in enumerate(box.widths))
+        widths = (box.widths[0] * math.sqrt(a[0, 0]), box.widths[1] * math.sqrt(a[1, 1]))
         self.edge = _EDGE if problem.boundary == "free" else (0.0, 0.0)
         self.multigrid = Multigrid(kernels, self.shape, self.ghosts, widths, self.edge)
         self.linear = ConjugateResiduals(kernels, self.multigrid, self._product)
@@ -174,7 +174,6 @@ class PointEquation:
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""
         return float(self.kernels.gradient_norm(a.u - b.u, self.mass, *self.spacing))
-
 
 
 def _face_drifts(rows: Array) -> tuple[Array, ...]:

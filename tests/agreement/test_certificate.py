@@ -96,8 +96,9 @@ def test_log_evidence_error(name, shape):
 
 
 def test_observed_order():
-    # The three nested grids of P1 and of a whole-space problem, all fine enough.
-    assert solved("p1", (256, 256)).certificate.observed_order == pytest.approx(2.0, abs=0.1)
+    # The three nested grids of P1 and of a whole-space problem, all fine enough. Each of the two
+    # changes carries algebraic errors of up to a tenth: log2(1.1 / 0.9) = 0.29.
+    assert solved("p1", (256, 256)).certificate.observed_order == pytest.approx(2.0, abs=0.29)
     assert solved("radial", (256, 256)).certificate.observed_order == pytest.approx(2.0, abs=0.3)
     assert solved("mix1", (2048,)).certificate.observed_order == pytest.approx(2.0, abs=0.1)
 
