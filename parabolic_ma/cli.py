@@ -218,7 +218,8 @@ def info(file: Path, /, *, json: Json = False) -> int:
     for name, value in {
         "solver": p.solver,
         "started": p.started,
-        "time": f"{p.wall_time:.3g} s ({p.cpu_time:.3g} s of processor), {p.threads} thread(s)",
+        "time": f"{p.wall_time:.3g} s ({p.cpu_time:.3g} s of processor, {p.compile_time:.3g} s of "
+        f"compiling), {p.threads} thread(s)",
         "machine": f"{p.host} ({p.platform})",
         "versions": ", ".join(f"{name} {version}" for name, version in p.versions.items()),
         "command": " ".join(p.command),

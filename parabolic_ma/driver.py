@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parabolic_ma.backends.compilation import CompileTimer
 from parabolic_ma.io.toml import problem_text
 from parabolic_ma.solution import Solution
 from parabolic_ma.solvers.grid_solver import GridSolver
@@ -110,7 +111,8 @@ def solve(
     solver = default_solver(problem.dim) if solver is None else solver
     watchers = _watchers(trackers, checkpoint, progress)
     begin = _Clock()
-    provenance = _provenance(problem, solver, begin)
+    compiling = CompileTimer(partial(_say_compiling, watchers))
+    provenance = _provenance(problem, solver, begin, compiling)
 
     def result(state: Any, status: Status) -> Solution:
         found = solver.finish(problem, state, status)
@@ -121,13 +123,13 @@ def solve(
         moment = Moment(len(current.rows), begin.wall(), float(row.get("t", math.nan)))
         return Run(problem, solver, current, moment, partial(result, current, Status.INTERRUPTED))
 
-    state = solver.init(problem, initial)
     outcome: list[Solution] = []
 
     def close(watcher: Tracker) -> None:
         watcher.finish(outcome[0] if outcome else None)
 
-    with ExitStack() as stack:
+    with compiling, ExitStack() as stack:
+        state = solver.init(problem, initial)
         for watcher in watchers:
             stack.callback(close, watcher)
             watcher.start(look(state))
@@ -221,7 +223,16 @@ def _watchers(
     return watchers
 
 
-def _provenance(problem: TransportProblem, solver: Any, clock: _Clock) -> Any:
+def _say_compiling(watchers: Sequence[Tracker]) -> None:
+    """Tell who shows progress why nothing moves for a while."""
+    for watcher in watchers:
+        if isinstance(watcher, Progress):
+            watcher.compiling()
+
+
+def _provenance(
+    problem: TransportProblem, solver: Any, clock: _Clock, compiling: CompileTimer
+) -> Any:
     """Return a function that completes a solver's own provenance with what the driver knows."""
     text = problem_text(problem)
 
@@ -233,6 +244,7 @@ def _provenance(problem: TransportProblem, solver: Any, clock: _Clock) -> Any:
             backend=own.backend or str(getattr(solver, "backend", "")),
             wall_time=clock.wall(),
             cpu_time=clock.cpu(),
+            compile_time=compiling.seconds,
             started=clock.started,
             host=platform.node(),
             platform=platform.platform(),

@@ -138,6 +138,8 @@ class Provenance:
     """Seconds."""
     cpu_time: float = math.nan
     """Seconds of user and system time of the process."""
+    compile_time: float = 0.0
+    """Seconds of both that went into compiling kernels: 0 once they are in the cache."""
     started: str = ""
     """UTC, ISO 8601."""
     host: str = ""

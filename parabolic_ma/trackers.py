@@ -126,14 +126,25 @@ class Progress:
                 f"{run.moment.seconds:.1f} s"
             )
 
+    def compiling(self) -> None:
+        """Say that kernels are being compiled, which no other line would explain."""
+        line = "compiling kernels: once, about half a minute; later runs load them"
+        if self._live is not None:
+            self._live.console.print(f"parabolic_ma: {line}", markup=False, highlight=False)
+        else:
+            self._write(line)
+
     def finish(self, solution: Solution | None) -> None:
         """Remove the live line and say how the run ended."""
         if self._live is not None:
             self._live.stop()
             self._live = None
         if solution is not None:
-            seconds = solution.provenance.wall_time
-            self._write(f"{solution.status.name.lower()} in {seconds:.2f} s: {solution.message}")
+            compiling = solution.provenance.compile_time
+            seconds = f"{solution.provenance.wall_time - compiling:.2f} s"
+            if compiling > 0.0:
+                seconds += f" and {compiling:.0f} s of compiling"
+            self._write(f"{solution.status.name.lower()} in {seconds}: {solution.message}")
 
     def _out(self) -> TextIO:
         return self._stream if self._stream is not None else sys.stderr

@@ -135,27 +135,39 @@ def _vertices(u, axis1, axis2, quad, corner, mid1, mid2):
         z1 = axis1[0] + (i - 0.5) * h1 - c1
         for j in range(ny + 1):
             z2 = axis2[0] + (j - 0.5) * h2 - c2
-            corner[i, j, 0] = b1 + a11 * z1 + a12 * z2 + (
-                u[i + 1, j + 1] + u[i + 1, j] - u[i, j + 1] - u[i, j]
-            ) / (2.0 * h1)
-            corner[i, j, 1] = b2 + a12 * z1 + a22 * z2 + (
-                u[i + 1, j + 1] + u[i, j + 1] - u[i + 1, j] - u[i, j]
-            ) / (2.0 * h2)
+            corner[i, j, 0] = (
+                b1
+                + a11 * z1
+                + a12 * z2
+                + (u[i + 1, j + 1] + u[i + 1, j] - u[i, j + 1] - u[i, j]) / (2.0 * h1)
+            )
+            corner[i, j, 1] = (
+                b2
+                + a12 * z1
+                + a22 * z2
+                + (u[i + 1, j + 1] + u[i, j + 1] - u[i + 1, j] - u[i, j]) / (2.0 * h2)
+            )
     for i in range(nx + 1):
         z1 = axis1[0] + (i - 0.5) * h1 - c1
         for j in range(ny):
             z2 = axis2[j] - c2
             mid1[i, j, 0] = b1 + a11 * z1 + a12 * z2 + (u[i + 1, j + 1] - u[i, j + 1]) / h1
-            mid1[i, j, 1] = b2 + a12 * z1 + a22 * z2 + (
-                u[i + 1, j + 2] - u[i + 1, j] + u[i, j + 2] - u[i, j]
-            ) / (4.0 * h2)
+            mid1[i, j, 1] = (
+                b2
+                + a12 * z1
+                + a22 * z2
+                + (u[i + 1, j + 2] - u[i + 1, j] + u[i, j + 2] - u[i, j]) / (4.0 * h2)
+            )
     for i in range(nx):
         z1 = axis1[i] - c1
         for j in range(ny + 1):
             z2 = axis2[0] + (j - 0.5) * h2 - c2
-            mid2[i, j, 0] = b1 + a11 * z1 + a12 * z2 + (
-                u[i + 2, j + 1] - u[i, j + 1] + u[i + 2, j] - u[i, j]
-            ) / (4.0 * h1)
+            mid2[i, j, 0] = (
+                b1
+                + a11 * z1
+                + a12 * z2
+                + (u[i + 2, j + 1] - u[i, j + 1] + u[i + 2, j] - u[i, j]) / (4.0 * h1)
+            )
             mid2[i, j, 1] = b2 + a12 * z1 + a22 * z2 + (u[i + 1, j + 1] - u[i + 1, j]) / h2
 
 

@@ -181,6 +181,27 @@ class Kernels(Protocol):
         ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = r - t delta``; delta is the change of ``log_c``.
         """
 
+    def solve_rows_1d(self, rows: Array, rhs: Array, mode: int, pin: int, v: Array) -> float:
+        """Solve the equations of `linearise_1d` for v and delta; return delta.
+
+        ``v`` (n + 2,) is written with its ghosts and is zero at cell ``pin``.
+        """
+
+    def gradient_norm_1d(self, v: Array, log_source: Array, h: float) -> float:
+        r"""Return :math:`(\sum v'^2 \nu h)^{1/2}` of a padded array."""
+
+    def fields_1d(
+        self, u: Array, axis: Array, quad: Array, kind: int, params: Array, table: Array,
+        delta: float, gradient: Array, low: Array, log_det: Array, logm: Array,
+    ) -> None:  # fmt: skip
+        """Write T, psi'', its logarithm as in `fields`, and log m(T), all (n,)."""
+
+    def average_log_1d(self, fine: Array, coarse: Array, ix: Array, wx: Array) -> None:
+        """Do what `average_log` does on one axis."""
+
+    def interpolate_1d(self, coarse: Array, fine: Array, ix: Array, wx: Array) -> None:
+        """Do what `interpolate` does on one axis."""
+
     # The conservative equation in one dimension.
 
     def running_sums_1d(self, values: Array, h: float) -> Array:
@@ -215,29 +236,6 @@ class Kernels(Protocol):
         Rows as `linearise_1d`, figures as `linearise_cells`; densities beyond the inner measure's
         box count as 1e-14 of the largest at a face's image.
         """
-
-    # Rows in one dimension, and between grids.
-
-    def solve_rows_1d(self, rows: Array, rhs: Array, mode: int, pin: int, v: Array) -> float:
-        """Solve the equations of `linearise_1d` for v and delta; return delta.
-
-        ``v`` (n + 2,) is written with its ghosts and is zero at cell ``pin``.
-        """
-
-    def gradient_norm_1d(self, v: Array, log_source: Array, h: float) -> float:
-        r"""Return :math:`(\sum v'^2 \nu h)^{1/2}` of a padded array."""
-
-    def fields_1d(
-        self, u: Array, axis: Array, quad: Array, kind: int, params: Array, table: Array,
-        delta: float, gradient: Array, low: Array, log_det: Array, logm: Array,
-    ) -> None:  # fmt: skip
-        """Write T, psi'', its logarithm as in `fields`, and log m(T), all (n,)."""
-
-    def average_log_1d(self, fine: Array, coarse: Array, ix: Array, wx: Array) -> None:
-        """Do what `average_log` does on one axis."""
-
-    def interpolate_1d(self, coarse: Array, fine: Array, ix: Array, wx: Array) -> None:
-        """Do what `interpolate` does on one axis."""
 
     # Between grids. Index and weight arrays: see `parabolic_ma.operators.transfer`.
 

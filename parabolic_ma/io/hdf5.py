@@ -58,7 +58,7 @@ __all__ = ["load", "read_attributes", "save", "write_dataset", "write_fields"]
 
 _CHUNK_BYTES = 1 << 20
 _TEXT_FIELDS = ("backend", "started", "host", "platform")
-_NUMBER_FIELDS = ("threads", "wall_time", "cpu_time")
+_NUMBER_FIELDS = ("threads", "wall_time", "cpu_time", "compile_time")
 
 
 def save(solution: Solution, path: str | Path) -> None:
@@ -422,6 +422,7 @@ def _read_provenance(group: Any, problem: Any) -> Provenance:
         threads=int(attributes["threads"]),
         wall_time=float(attributes["wall_time"]),
         cpu_time=float(attributes["cpu_time"]),
+        compile_time=float(attributes.get("compile_time", 0.0)),
         seed=None if seed is None else int(seed),
         versions=read_attributes(group["versions"]),
         command=tuple(command),

@@ -207,11 +207,9 @@ def advance(state: NestedState) -> NestedState:
         settled = _continue_mixture(state, measured)
         if settled is not None:
             return settled
-    elif _is_solved(state, measured) or (
-        _is_accurate(state) and _is_sound(state, measured, _SOUND)
-    ):
-        return _next_grid(state)
-    elif state.last_grid and _is_accurate(state):
+    elif _is_solved(state, measured) or _is_accurate(state):
+        if not state.last_grid or _is_sound(state, measured, _SOUND):
+            return _next_grid(state)
         state, measured = _repair(state, measured)
         if _is_sound(state, measured, _SOUND):
             return _next_grid(state)

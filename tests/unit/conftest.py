@@ -57,6 +57,7 @@ def grid_solution(problem: pma.TransportProblem, side: str = "reference", **chan
             seed=3,
             wall_time=0.5,
             cpu_time=0.25,
+            compile_time=0.125,
         ),
         "solver": pma.GridSolver(shape=grid.shape, tol=1e-3),
         "fields": fields,

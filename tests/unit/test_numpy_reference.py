@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.interpolate import BSpline
 
 import parabolic_ma as pma
 from parabolic_ma.backends import numpy_reference as kernels
@@ -102,18 +103,33 @@ def test_an_affine_map_solves_its_own_pullback() -> None:
     images = points @ a + MEANS[0]
     log_source = inner.log_density(kernels, images).reshape(20, 16) + np.log(np.linalg.det(a))
     outputs = [np.ones((5, 20, 16), np.float32), *np.ones((2, 20, 16), np.float32)]
-    mass, total, chi, smallest, extended, largest = kernels.linearise(
+    mass, total, chi, smallest, extended, largest, residual = kernels.linearise(
         np.zeros((22, 18)), *axes, np.array([2.0, 0.3, 1.5, 0.0, 0.0, *MEANS[0]]), log_source, 0.0,
         inner.kind, inner.params, inner.table, 3e-3, 1e6, 2.0, 10.0, *outputs,
     )  # fmt: skip
     assert mass == pytest.approx(total, rel=1e-13)
     assert chi < 1e-14
+    assert residual < 1e-13
     assert largest < 1e-13
     assert extended == 0.0
     assert smallest == pytest.approx(np.linalg.eigvalsh(a)[0], rel=1e-13)
     a_row, d_row, *_ = outputs[0]
     # half the diagonal is a + d plus half of the pseudo-time term, which is tiny
     np.testing.assert_allclose(a_row + d_row, 1.0, atol=1e-5)
+
+
+def test_the_residual_is_the_bounded_root_mean_square_of_the_log_form() -> None:
+    # the affine map onto its own pullback times exp(F), F of two values: nothing cancels
+    axis = cells(20, -1.0, 1.0)
+    inner = inner_density(measures(1)["mixture"], pma.Box.of(BOX[:1]), (16,), periodic=False)
+    excess = np.where(np.arange(20) < 7, 0.5, -3.0)
+    log_source = inner.log_density(kernels, 2.0 * axis[:, None]) + np.log(2.0) - excess
+    *_, residual = kernels.linearise_1d(
+        np.zeros(22), axis, np.array([2.0, 0.0, 0.0]), log_source, 0.0,
+        inner.kind, inner.params, inner.table, 1e6, 0.0, 10.0, np.ones((3, 20)), np.ones(20),
+    )  # fmt: skip
+    wanted = np.average((2.0 * np.tanh(excess / 2.0)) ** 2, weights=np.exp(log_source)) ** 0.5
+    assert residual == pytest.approx(wanted, rel=1e-12)
 
 
 def test_convexify_solves_the_equation_at_a_cell() -> None:
@@ -208,3 +224,84 @@ def test_nine_is_the_derivative_of_the_masses(rng: np.random.Generator) -> None:
     # float32 of the products; a step of 1e-6 moves images by 1e-5, second-order terms by 1e-10
     derivative = scale * (masses[0] - masses[1]) / (2.0 * step)
     np.testing.assert_allclose(out, derivative, atol=2e-6 * np.abs(nine).max() * np.abs(v).max())
+
+
+def conservative_1d(rng: np.random.Generator) -> tuple[Any, ...]:
+    """Arguments of `cell_images_1d`: the unit interval onto the first side of BOX."""
+    axis = cells(13, 0.0, 1.0)
+    u = np.zeros(15)
+    u[1:-1] = 0.05 * np.cos(np.pi * axis) + 0.04 * np.cos(2 * np.pi * axis)
+    kernels.fill_ghosts_1d(u, 0)
+    values = rng.uniform(0.5, 2.0, 10)
+    values /= values.sum() * 0.5
+    return u, axis, np.array([5.0, 0.5, 0.5]), kernels.running_sums_1d(values, 0.5), (-2.0, 0.5)
+
+
+def spline_distribution(sums: np.ndarray, lower: float, h: float) -> Any:
+    """The integral from the lower face of the quadratic B-spline with increments of sums."""
+    n = len(sums) - 6
+    # coefficients of cells -1 to n, each on the three cells around it
+    knots = lower + h * np.arange(-2, n + 3)
+    spline = BSpline(knots, np.diff(sums)[1 : n + 3] / h, 2).antiderivative()
+    return lambda x: spline(x) - spline(lower)
+
+
+def test_images_of_intervals_hold_the_mass_of_the_spline(rng: np.random.Generator) -> None:
+    u, axis, quad, sums, geometry = conservative_1d(rng)
+    mass, length = np.empty((2, 13))
+    kernels.cell_images_1d(u, axis, quad, sums, geometry, mass, length)
+    assert length.min() > 0.0
+    images = -2.0 + np.append(0.0, np.cumsum(length))
+    assert images[-1] == pytest.approx(3.0, abs=1e-13)
+    distribution = spline_distribution(sums, *geometry)
+    np.testing.assert_allclose(mass, np.diff(distribution(images)), atol=1e-14)
+    assert mass.sum() == pytest.approx(1.0, abs=1e-14)
+
+
+def test_quantiles_invert_the_distribution_of_the_spline(rng: np.random.Generator) -> None:
+    *_, sums, geometry = conservative_1d(rng)
+    shares = np.linspace(0.0, 1.0, 101)
+    out = np.empty(101)
+    kernels.quantiles_1d(sums, geometry, shares, out)
+    assert out[0] == pytest.approx(-2.0, abs=1e-14)
+    assert out[-1] == pytest.approx(3.0, abs=1e-14)
+    # sums of four products of numbers below two, in either
+    np.testing.assert_allclose(spline_distribution(sums, *geometry)(out), shares, atol=1e-14)
+
+
+def test_quantiles_of_a_cosine_are_the_faces() -> None:
+    # Values 1 + a cos(pi (i + 1/2) / n) sum up to j + a sin(pi j / n) / (2 sin(pi / 2n)) before
+    # face j, and the B-spline's 1/6, 4/6, 1/6 at a face multiplies the sine by (2 + cos(pi/n)) / 3.
+    n, a, lower, h = 24, 0.9, -0.7, 0.25
+    j = np.arange(n + 1)
+    sums = kernels.running_sums_1d(1.0 + a * np.cos(np.pi * (j[:-1] + 0.5) / n), h)
+    waves = np.sin(np.pi * j / n) / (2.0 * np.sin(0.5 * np.pi / n))
+    shares = (j + a * waves * (2.0 + np.cos(np.pi / n)) / 3.0) / n
+    out = np.empty(n + 1)
+    kernels.quantiles_1d(sums, (lower, h), shares, out)
+    # F is about 6 here and rounds by some 1e-15 a term; the density is at least 0.1
+    np.testing.assert_allclose(out, lower + h * j, atol=1e-13)
+
+
+def test_cell_rows_on_the_line_are_the_derivative_of_the_masses(rng: np.random.Generator) -> None:
+    u, axis, quad, *measure = conservative_1d(rng)
+    h = axis[1] - axis[0]
+    rows, rhs = np.ones((3, 13)), np.ones(13)
+    figures = kernels.linearise_cells_1d(
+        u, axis, quad, np.zeros(13), 0.0, *measure, 1e30, rows, rhs
+    )
+    a, p, t = rows
+    v = rng.standard_normal(15)
+    kernels.fill_ghosts_1d(v, 0)
+    step = 1e-7
+    masses, length = np.empty((3, 13)), np.empty(13)
+    for k, sign in enumerate((-1.0, 0.0, 1.0)):
+        kernels.cell_images_1d(u + sign * step * v, axis, quad, *measure, masses[k], length)
+    scale = t / h  # t is the scale times the mass of a cell, here its length
+    derivative = scale * (masses[2] - masses[0]) / (2.0 * step)
+    row = 2.0 * v[1:-1] - a * (v[2:] + v[:-2]) + p * (v[2:] - v[:-2])
+    # F rounds by some 1e-16 a term: 1e-8 over the step, and images move by 4e-6, whose square
+    # times the second derivative of the density is 1e-10
+    np.testing.assert_allclose(-row, derivative, atol=1e-8 * scale.max())
+    np.testing.assert_allclose(rhs, scale * (masses[1] - h), atol=1e-14 * scale.max())
+    assert figures[:2] == pytest.approx((1.0, 1.0), abs=1e-13)

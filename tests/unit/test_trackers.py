@@ -67,6 +67,16 @@ def test_a_live_line_on_a_terminal(solution):
     assert "parabolic_ma: converged in" in text.splitlines()[-1]
 
 
+def test_says_when_kernels_are_compiled():
+    plain, terminal = io.StringIO(), Terminal()
+    for out in (plain, terminal):
+        progress = pma.Progress(stream=out)
+        progress.start(run_at(0))
+        progress.compiling()
+        progress.finish(None)
+        assert out.getvalue().count("parabolic_ma: compiling kernels: once") == 1
+
+
 def test_nothing_is_said_of_a_run_that_raised():
     out = io.StringIO()
     progress = pma.Progress(stream=out)
