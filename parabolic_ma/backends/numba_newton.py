@@ -93,9 +93,9 @@ def _tile_uniform(b, n, params):
 def _tile_table(b, n, params, table):
     """Cubic B-spline of the log density.
 
-    Params: lower corner (2), spacing (2), curvature, 1 if periodic. ``table`` has two coefficients of padding a
-    side; nodes are cell centres. Outside the box the log density continues with the slope at the
-    face and the given downward curvature.
+    Params: lower corner (2), spacing (2), curvature, 1 if periodic. ``table`` has two coefficients
+    of padding a side; nodes are cell centres. Outside the box the log density continues with the
+    slope at the face and the given downward curvature.
     """
     n1 = table.shape[0] - 4
     n2 = table.shape[1] - 4
@@ -252,7 +252,7 @@ def _tile_rows(b, n, h1, h2, clip, dt, peclet, log_cap):
         b[_DET + j] = det
         b[_LOW + j] = l1
         t2 = b[_T2 + j]
-        big = max(max(l2, math.sqrt(t2)), floor)
+        big = max(l2, math.sqrt(t2), floor)
         small = min(max(l1, clip * big), big)
         s = 1.0 / (big + small)
         num = det
@@ -337,14 +337,14 @@ def linearise(
 ):  # fmt: skip
     """Assemble the Newton rows and the right-hand side, and measure the residual.
 
-    In determinant units the equation is linearised as ``S B : Hess v - g <f', grad v> = -(num - t2)``
-    with a clipped, unit-trace ``B`` (eigenvalues ``L2 / S`` along the eigenvector of the small
-    eigenvalue of H and ``K2 / S`` across, ``L2 = max(l2, sqrt t2)``, ``K2`` = l1 clipped to
-    ``[clip L2, L2]``, ``S = L2 + K2``) and the drift weight ``g``, the logarithmic mean of det and
-    t2 where t2 > det: then the step is the log form's where only T moves, and the mass form's
-    where only the Hessian moves. Clips change the operator only, never the residual. Each row is
-    divided by its diagonal; ``S / dt`` adds a pseudo-time term. ``tangent`` is minus the derivative
-    of the right-hand side with respect to the logarithm of c.
+    In determinant units the equation is linearised as
+    ``S B : Hess v - g <f', grad v> = -(num - t2)`` with a clipped, unit-trace ``B`` (eigenvalues
+    ``L2 / S`` along the eigenvector of the small eigenvalue of H and ``K2 / S`` across,
+    ``L2 = max(l2, sqrt t2)``, ``K2`` = l1 clipped to ``[clip L2, L2]``, ``S = L2 + K2``) and the
+    drift weight ``g``, the logarithmic mean of det and t2 where t2 > det: then the step is the log form's where only T moves, and the mass form's where
+    only the Hessian moves. Clips change the operator only, never the residual. Each row is divided
+    by its diagonal; ``S / dt`` adds a pseudo-time term. ``tangent`` is minus the derivative of the
+    right-hand side with respect to the logarithm of c.
 
     Returns
     -------

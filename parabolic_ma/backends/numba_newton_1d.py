@@ -31,7 +31,7 @@ def fill_ghosts_1d(u, mode):
 def inner_row_1d(kind, params, table, x, logm, f):
     """Log density and gradient of the potential of the inner measure at points on the line."""
     n = x.shape[0]
-    if kind == 0 or kind == 1:
+    if kind <= 1:
         count = params.shape[0] // 3
         for j in range(n):
             top = -np.inf

@@ -10,7 +10,9 @@ from parabolic_ma.backends.numba_math import exp, log
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 def interpolate(coarse, fine, ix, wx, iy, wy):
-    """Tensor four-point interpolation: ``fine[i, j] = sum wx[i, k] wy[j, l] coarse[ix[i] + k, iy[j] + l]``.
+    """Tensor four-point interpolation.
+
+    ``fine[i, j] = sum wx[i, k] wy[j, l] coarse[ix[i] + k, iy[j] + l]``.
 
     ``coarse`` is padded so that every index is inside; ``fine`` is not padded.
     """
@@ -42,7 +44,7 @@ def _average_log_pairs(fine, coarse):
         a, b, c = fine[2 * i], fine[2 * i + 1], coarse[i]
         for j in range(ny):
             k = 2 * j
-            top[j] = max(max(a[k], a[k + 1]), max(b[k], b[k + 1]))
+            top[j] = max(a[k], a[k + 1], b[k], b[k + 1])
         for j in range(ny):
             k = 2 * j
             t = top[j]

@@ -211,10 +211,11 @@ def linearise_cells(
 
     ``rows`` gets a clipped, elliptic quasi-Newton matrix in the form of the multigrid, as
     `numpy_newton.linearise` makes it, with the mean density of the octagon (at most a factor 3
-    from that at the cell's image, and so large that t2 is at most the cap) in place of m and the derivative of its mass by a translation in
-    place of :math:`g \nabla f`. ``nine[3, 3, nx, ny]`` is minus the exact derivative of the masses,
-    scaled alike and with the pseudo-time term: ``sum nine v = rhs`` is Newton's equation. ``rhs``
-    is the scaled mass of the image less that of the cell, ``tangent`` the scaled mass of the cell.
+    from that at the cell's image, and so large that t2 is at most the cap) in place of m and the
+    derivative of its mass by a translation in place of :math:`g \nabla f`.
+    ``nine[3, 3, nx, ny]`` is minus the exact derivative of the masses, scaled alike and with the
+    pseudo-time term: ``sum nine v = rhs`` is Newton's equation. ``rhs`` is the scaled mass of the
+    image less that of the cell, ``tangent`` the scaled mass of the cell.
 
     Returns
     -------

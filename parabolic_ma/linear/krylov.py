@@ -81,9 +81,15 @@ class ConjugateResiduals:
                 return k, reduction
             norms.append(ww)
             alpha = -wr / ww  # step along z; w carries the minus sign of the residual kernel
+            left = rr - wr * wr / ww
+            whole = rr + 2.0 * wr + ww  # what the whole step would leave
+            if k == 0 and whole <= tolerance**2 * rr:
+                # The norm sees rough errors only; a shorter step would leave its share of the
+                # smooth one, which the cycle has removed.
+                alpha, left = 1.0, whole
             kernels.axpy(alpha, zk, self.solution)
             kernels.axpy(alpha, wk, r)
-            reduction = float(np.sqrt(max(rr - wr * wr / ww, 0.0) / max(first, 1e-300)))
+            reduction = float(np.sqrt(max(left, 0.0) / max(first, 1e-300)))
             if reduction <= tolerance:
                 return k + 1, reduction
         return cycles, reduction

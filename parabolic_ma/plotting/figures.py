@@ -11,7 +11,7 @@ import numpy as np
 
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.io.atomic import replacing
-from parabolic_ma.measures import GridDensity, Samples
+from parabolic_ma.measures import GaussianMixture, GridDensity, Potential, Samples, Uniform
 from parabolic_ma.plotting import palette
 from parabolic_ma.status import InputError, MissingExtraError
 from parabolic_ma.typing import Array
@@ -25,6 +25,7 @@ FORMATS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 _MESH = 24  # mesh cells across the bulk of the reference
 _RINGS = (0.5, 0.9, 0.99)  # masses inside the level curves that are drawn
+_NEARLY_SQUARE = 0.6  # a box with sides of at least this ratio is drawn to scale
 
 _STYLE = {
     "font.size": 9.0,
@@ -93,7 +94,7 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
             f"{', '.join(FORMATS)}"
         )
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(12.0, 4.6), dpi=150, facecolor="white")
+        figure = Figure(figsize=(12.0, 4.6), dpi=120, facecolor="white")
         outer = figure.add_gridspec(
             1,
             3,
@@ -102,7 +103,7 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
             right=0.988,
             top=0.90,
             bottom=0.205,
-            wspace=0.16,
+            wspace=0.36 if dim == 2 else 0.20,
         )
         if dim == 1:
             _draw_flow(figure.add_subplot(outer[0]), solution)
@@ -124,17 +125,17 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
 
 
 def _density(measure: Any, grid: Grid) -> Array:
-    """Density of ``measure`` on ``grid``, scaled to sum to 1 over its cells."""
+    """Density of ``measure`` on ``grid``, with mass 1 on it."""
     log_density = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
     log_density[~np.isfinite(log_density)] = -np.inf
     density = np.exp(log_density - log_density.max())
-    return density / density.sum()
+    return density / (density.sum() * grid.cell_volume)
 
 
 def _level_holding(density: Array, mass: float) -> float:
-    """Level whose superlevel set is the smallest one that holds ``mass`` of the density."""
+    """Level whose superlevel set is the smallest one that holds the share ``mass`` of it all."""
     values = np.sort(density.ravel())[::-1]
-    held = int(np.searchsorted(np.cumsum(values), mass))
+    held = int(np.searchsorted(np.cumsum(values), mass * values.sum()))
     return float(values[min(held, values.size - 1)])
 
 
@@ -161,7 +162,7 @@ def _view(measure: Any, cells: int) -> tuple[Grid, Array]:
 def _squared(box: Box) -> Box:
     """Widen the shorter side of a nearly square box, so that the panels are of one size."""
     widest = max(box.widths)
-    if min(box.widths) < 0.4 * widest:
+    if min(box.widths) < _NEARLY_SQUARE * widest:
         return box
     centre = box.center
     return Box(tuple(c - 0.5 * widest for c in centre), tuple(c + 0.5 * widest for c in centre))
@@ -174,24 +175,43 @@ def _is_picture(measure: Any) -> bool:
 
 def _show_density(ax: Any, measure: Any, grid: Grid, density: Array, side: str) -> None:
     from matplotlib.colors import PowerNorm
+    from matplotlib.ticker import MaxNLocator
 
     picture = _is_picture(measure)
     (x0, x1), (y0, y1) = grid.box
-    ax.imshow(
+    # A constant density in the middle of the ramp leaves the mesh visible.
+    top = float(density.max()) * (2.0 if isinstance(measure, Uniform) else 1.0)
+    image = ax.imshow(
         density.T,
         origin="lower",
         extent=(x0, x1, y0, y1),
         cmap=palette.photograph(side) if picture else palette.ramp(side),
         # A square root keeps the tails in sight beside sharp peaks.
-        norm=PowerNorm(1.0 if picture else 0.5, vmin=0.0, vmax=float(density.max())),
+        norm=PowerNorm(1.0 if picture else 0.5, vmin=0.0, vmax=top),
         interpolation="nearest" if picture else "bilinear",
         aspect="auto",
         zorder=0,
     )
-    ratio = (y1 - y0) / (x1 - x0)
-    ax.set_aspect("equal" if 0.4 < ratio < 2.5 else "auto", adjustable="box", anchor="C")
-    ax.set_facecolor(ax.images[0].cmap(0.0))
+    to_scale = min(grid.box.widths) >= _NEARLY_SQUARE * max(grid.box.widths)
+    ax.set_aspect("equal" if to_scale else "auto", adjustable="box", anchor="C")
+    ax.set_facecolor(image.cmap(0.0))
     ax.set(xlim=(x0, x1), ylim=(y0, y1))
+    beside = ax.inset_axes((1.025, 0.0, 0.026, 1.0))
+    # Labels stay short by a power of ten in the title of the bar.
+    exponent = math.floor(math.log10(density.max()))
+    exponent = 0 if -1 <= exponent <= 1 else exponent
+    bar = ax.figure.colorbar(
+        image,
+        cax=beside,
+        ticks=MaxNLocator(5),
+        format=lambda value, _: f"{value / 10.0**exponent:.3g}",
+    )
+    bar.outline.set_visible(False)
+    beside.tick_params(labelsize=7.5, length=2.0)
+    unit = rf" / $10^{{{exponent}}}$" if exponent else ""
+    beside.set_title(
+        f"density{unit}", fontsize=7.5, fontweight="normal", color=palette.FAINT, pad=7.0
+    )
 
 
 def _mesh(grid: Grid, density: Array, bounded: bool) -> list[Array]:
@@ -257,29 +277,44 @@ def _draw_densities(left: Any, right: Any, solution: Solution) -> None:
         (left, problem.reference, mesh, rings),
         (right, problem.target, _moved(solution, mesh), _moved(solution, rings)),
     )
+    periods = _periods(solution)
     for ax, measure, lines, curves in sides:
         colour = "white" if _is_picture(measure) else palette.INK
         for drawn, width, alpha in ((lines, 0.5, 0.6), (curves, 1.2, 0.9)):
+            repeated = drawn if ax is left else [line + p for p in periods for line in drawn]
             collection = LineCollection(
-                drawn, colors=colour, linewidths=width, alpha=alpha, capstyle="round",
+                repeated, colors=colour, linewidths=width, alpha=alpha, capstyle="round",
                 joinstyle="round", zorder=2,
             )  # fmt: skip
             ax.add_collection(collection, autolim=False)
         _scatter(ax, measure)
     left.set_title(f"Reference ν: {_name(problem.reference)}", color=palette.REFERENCE)
     right.set_title(f"Target μ: {_name(problem.target)}", color=palette.TARGET)
-    if rings:
-        _note(left, "curves hold 50, 90, 99 %")
-    _note(right, "the mesh, moved by T")
-    left.set(xlabel="$y_1$", ylabel="$y_2$")
-    right.set(xlabel="$x_1$", ylabel="$x_2$")
+    _note(left, "a regular mesh" + ("; curves hold 50, 90, 99 %" if rings else ""))
+    _note(right, "the mesh, moved by T" + (" and by whole periods" if len(periods) > 1 else ""))
+    for ax, name in ((left, "y"), (right, "x")):
+        ax.set_xlabel(f"${name}_1$", loc="right")
+        ax.set_ylabel(f"${name}_2$")
+
+
+def _periods(solution: Solution) -> list[Array]:
+    """Shifts under which the image of the mesh is drawn: none, but on a torus the nearest nine."""
+    dim = solution.problem.dim
+    if solution.fields is None or solution.fields.potential.boundary != "periodic":
+        return [np.zeros(dim)]
+    potential = solution.fields.potential
+    period = np.diag(potential.grid.box.widths)
+    if solution.side == "reference":
+        period = potential.matrix @ period
+    return [period @ np.array(k) for k in itertools.product((0, -1, 1), repeat=dim)]
 
 
 def _note(ax: Any, text: str) -> None:
     """Write small print below the left end of a panel."""
-    ax.text(
-        0.0, -0.125, text, transform=ax.transAxes, fontsize=8.0, color=palette.FAINT, va="bottom"
-    )
+    ax.annotate(
+        text, (0.0, 0.0), xycoords="axes fraction", xytext=(0.0, -30.0),
+        textcoords="offset points", fontsize=8.0, color=palette.FAINT, va="center",
+    )  # fmt: skip
 
 
 def _scatter(ax: Any, measure: Any) -> None:
@@ -296,16 +331,18 @@ def _scatter(ax: Any, measure: Any) -> None:
 
 def _name(measure: Any) -> str:
     """Short description of a measure for a title."""
-    words = {
-        "Gaussian": "Gaussian",
-        "GaussianMixture": "Gaussian mixture",
-        "GridDensity": "grid density",
-        "Potential": "potential",
-        "Samples": "samples",
-        "Uniform": "uniform",
-    }
-    kind = type(measure).__name__
-    return words.get(kind, kind)
+    match measure:
+        case GaussianMixture():
+            return f"mixture of {len(measure.weights)} Gaussians"
+        case Samples():
+            return f"{len(measure.points)} samples"
+        case Uniform():
+            return "uniform"
+        case GridDensity():
+            return "density on a grid"
+        case Potential():
+            return "density" if measure.normalized else "density up to a constant"
+    return type(measure).__name__
 
 
 # --------------------------------------------------------------------------- one dimension
@@ -317,7 +354,7 @@ def _draw_flow(ax: Any, solution: Solution) -> None:
     grid_y, density_y = _view(problem.reference, 4000)
     grid_x, density_x = _view(problem.target, 4000)
     bands = 20
-    mass = np.cumsum(density_y)
+    mass = np.cumsum(density_y) * grid_y.cell_volume
     edges = np.interp(np.linspace(0.0, 1.0, bands + 1)[1:-1], mass, grid_y.axis(0))
     edges = np.concatenate([[grid_y.axis(0)[0]], edges, [grid_y.axis(0)[-1]]])
     images = solution.map(edges)
@@ -370,7 +407,7 @@ def _draw_map(upper: Any, lower: Any, solution: Solution) -> None:
     slope = np.exp(solution.map.log_abs_det_jacobian(y))
     lower.fill_between(y, slope, color=palette.FAINT, alpha=0.35, linewidth=0)
     lower.plot(y, slope, color=palette.INK, linewidth=1.0)
-    lower.set(xlim=(y[0], y[-1]), ylim=(0.0, 1.08 * float(slope.max())))
+    lower.set(xlim=(y[0], y[-1]), ylim=(0.0, 1.08 * float(slope[np.isfinite(slope)].max())))
     lower.set(xlabel="$y$", ylabel="$T'(y)$")
 
 
@@ -382,8 +419,8 @@ def _draw_convergence(ax: Any, solution: Solution) -> None:
     from matplotlib.ticker import MaxNLocator
 
     history = solution.history
-    ax.set_title("Convergence")
-    ax.set(xlabel="step", ylabel="nats")
+    ax.set_title("Convergence, in nats")
+    ax.set_xlabel("step", loc="right")
     curves = [
         ("residual", "residual", palette.INK, "-", "o"),
         ("mass_error", "mass error", palette.GOOD, "-", None),
@@ -406,16 +443,19 @@ def _draw_convergence(ax: Any, solution: Solution) -> None:
         ax.set(xticks=[], yticks=[])
         return
     ax.set_yscale("log")
-    low, high = min(v.min() for v in drawn), max(v.max() for v in drawn)
+    # What a few times was zero to rounding must not flatten the rest.
+    usual = [min(v[-1], np.quantile(v, 0.1, method="higher")) for v in drawn[1:]]
+    low = max(min([drawn[0].min(), *usual]), 1e-9 * drawn[0].min())
+    high = max(v.max() for v in drawn)
     decades = math.log10(high / low) + 1.0
-    # Room for the grids of the levels above the curves and for the legend below.
-    ax.set_ylim(low * 10 ** (-0.14 * decades), high * 10 ** (0.14 * decades))
-    ax.set_xlim(0.5, history.rows + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    # Room for the grids of the levels above the curves.
+    ax.set_ylim(low * 10 ** (-0.06 * decades), high * 10 ** (0.14 * decades))
+    ax.set_xlim(0.5, max(history.rows, 2) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     ax.grid(axis="y", color=palette.FAINT, alpha=0.25, linewidth=0.6)
     ax.legend(
-        loc="lower center", ncols=min(3, len(drawn)), fontsize=8.5, handlelength=1.4,
-        handletextpad=0.4, columnspacing=1.0, borderaxespad=0.1,
+        loc="center left", bbox_to_anchor=(-0.02, -0.135), ncols=len(drawn), fontsize=8.5,
+        handlelength=1.4, handletextpad=0.4, columnspacing=1.0, borderaxespad=0.0, borderpad=0.0,
     )  # fmt: skip
     if "level" in history:
         _mark_levels(ax, history["level"])
@@ -456,8 +496,9 @@ def _write_caption(figure: Any, solution: Solution) -> None:
     if solution.fields is not None:
         cells = _cells(solution.fields.potential.grid.shape)
         parts.append(f"{cells} cells, {solution.side} side")
-    if math.isfinite(solution.provenance.wall_time):
-        parts.append(f"{solution.provenance.wall_time:.2g} s")
+    seconds = solution.provenance.wall_time - solution.provenance.compile_time
+    if math.isfinite(seconds):
+        parts.append(f"{seconds:.2g} s")
     colour = palette.GOOD if solution.converged else palette.BAD
     figure.text(
         0.012, 0.045, f"{'●' if solution.converged else '▲'} {solution.status.name}", color=colour,
@@ -472,6 +513,8 @@ def _with_error(name: str, value: float, error: float) -> str:
         return ""
     if not (math.isfinite(error) and error > 0):
         return f"{name} {_number(value, '.6g')}"
+    if abs(value) < 0.1 * error:
+        return f"{name} 0 ± {_number(error, '.1g')}"
     if abs(value) < 1e-4:
         return f"{name} {_number(value, '.1e')} ± {_number(error, '.1g')}"
     digits = min(12, max(0, 1 - math.floor(math.log10(error))))

@@ -53,11 +53,12 @@ _LAST_SHARE = 1e-5
 _MOST_COLD_FAILURES = 6
 _COARSEST_GOAL = 3e-3  # chi at which the coarsest grid is left
 _COARSE_STEPS = 8
-_COARSE_RATIO = 0.06  # algebraic over discretisation error on all grids but the last
+_COARSE_RATIO = 0.1  # algebraic over discretisation error on all grids but the last
 _FINE_RATIO = 0.1
 _EASY = 5e-2  # linear reduction asked of the multigrid
 _TIGHT = 1e-2  # the same where a tolerance is to be met
 _SOUND = 5e-3  # chi above which a result is never called solved
+_CLEARLY_CONVEX = 1e-3  # least eigenvalue that one small step cannot change the sign of
 _STALL = 8  # steps without progress on the last grid
 
 
@@ -208,19 +209,19 @@ def advance(state: NestedState) -> NestedState:
         if settled is not None:
             return settled
     elif _is_solved(state, measured) or _is_accurate(state):
-        if not state.last_grid or _is_sound(state, measured, _SOUND):
+        if not state.last_grid or _is_sound(state, measured):
             return _next_grid(state)
         state, measured = _repair(state, measured)
-        if _is_sound(state, measured, _SOUND):
+        if _is_sound(state, measured):
             return _next_grid(state)
     if state.mixture is None and state.last_grid and state.idle >= _STALL:
         return _stalled(state)
     state = _newton_step(state, measured)
     if state.mixture is not None or not _is_accurate(state):
         return state
-    # a map that was sound before a step this small needs no further look
-    sound = not state.last_grid or _is_sound(state, measured, 4.0 * _SOUND, 0.02)
-    return _next_grid(state) if sound else state
+    # a map that was convex by far before a step this small needs no further look
+    convex = measured.min_eigenvalue > _CLEARLY_CONVEX and measured.chi <= 4.0 * _SOUND
+    return _next_grid(state) if convex or not state.last_grid else state
 
 
 def _measure(state: NestedState) -> tuple[NestedState, Measured]:
@@ -392,10 +393,10 @@ def _is_accurate(state: NestedState) -> bool:
     return state.algebraic <= ratio * state.discretisation
 
 
-def _is_sound(state: NestedState, measured: Measured, chi: float, share: float = 0.9) -> bool:
+def _is_sound(state: NestedState, measured: Measured) -> bool:
     """Whether the potential is convex where there is mass and the masses nearly balance."""
     allowed = allowed_extension(state.plan.problem)
-    return measured.extended_mass <= share * allowed and measured.chi <= chi
+    return measured.extended_mass <= 0.9 * allowed and measured.chi <= _SOUND
 
 
 def allowed_extension(problem: Discretisation) -> float:

@@ -127,6 +127,90 @@ def test_one_dimension_shows_bands_map_and_slope(line: Solution) -> None:
     np.testing.assert_allclose(lower.lines[0].get_ydata(), 0.5)
 
 
+def bars(ax: Any) -> list[Any]:
+    """Colour bars beside a panel."""
+    return [child for child in ax.child_axes if child.get_title("left").startswith("density")]
+
+
+def test_colour_bars_show_densities(plane: Solution) -> None:
+    left, right, _ = plane.plot().axes
+    for ax, measure in ((left, plane.problem.reference), (right, plane.problem.target)):
+        (bar,) = bars(ax)
+        # The largest density of a normal distribution, on cells of about 0.03.
+        highest = 1.0 / (2.0 * math.pi * math.sqrt(np.linalg.det(measure.cov)))
+        assert bar.get_ylim()[1] == pytest.approx(highest, rel=3e-3)
+
+
+def test_small_densities_are_shown_by_a_power_of_ten() -> None:
+    problem = pma.TransportProblem(pma.Gaussian([0, 0], 100.0), pma.Gaussian([0, 0], 1.0))
+    left, right, _ = solution_of(problem, pma.Affine(0.1 * np.eye(2), np.zeros(2))).plot().axes
+    assert bars(left)[0].get_title("left") == "density / $10^{-3}$"
+    assert bars(right)[0].get_title("left") == "density"
+    labels = [text.get_text() for text in bars(left)[0].get_yticklabels()]
+    assert labels[0] == "0"
+    assert 0.5 < float(labels[-1]) <= 1.0 / 0.2 / math.pi
+
+
+@pytest.mark.parametrize("side", ["reference", "target"])
+def test_mesh_on_a_torus_is_repeated(side: str) -> None:
+    box = [(0.0, 1.0), (0.0, 2.0)]
+    problem = pma.TransportProblem(pma.Uniform(box), pma.Uniform(box))
+    solution = solution_of(problem, pma.Affine(np.eye(2), np.array([0.25, 0.5])), side=side)
+    potential = dataclasses.replace(
+        solution.fields.potential, boundary="periodic", grid=Grid(Box.of(box), (16, 32))
+    )
+    fields = dataclasses.replace(solution.fields, potential=potential)
+    left, right, _ = dataclasses.replace(solution, fields=fields).plot().axes
+    points = np.concatenate(curves(right))
+    assert len(curves(right)) == 9 * len(curves(left))
+    np.testing.assert_allclose(points.min(axis=0), [0.25 - 1.0, 0.5 - 2.0], atol=1e-12)
+    np.testing.assert_allclose(points.max(axis=0), [1.25 + 1.0, 2.5 + 2.0], atol=1e-12)
+
+
+def test_titles_name_the_measures(rng: np.random.Generator) -> None:
+    box = [(0.0, 1.0), (0.0, 1.0)]
+    named = {
+        "Gaussian": pma.Gaussian([0, 0], 1.0),
+        "mixture of 3 Gaussians": pma.GaussianMixture([[0, 0], [1, 0], [0, 1]], 1.0),
+        "uniform": pma.Uniform(box),
+        "density on a grid": pma.GridDensity(np.ones((4, 4)), box),
+        "50 samples": pma.Samples(rng.normal(size=(50, 2))),
+        "density up to a constant": pma.Potential(lambda x: 0.5 * np.sum(x**2, axis=1), 2),
+    }
+    for name, measure in named.items():
+        assert figures._name(measure) == name
+
+
+def test_caption_leaves_compiling_out(plane: Solution) -> None:
+    made = Provenance(wall_time=20.5, compile_time=20.0)
+    texts = [t.get_text() for t in dataclasses.replace(plane, provenance=made).plot().texts]
+    assert texts[-1].endswith("   0.5 s")
+
+
+def test_nothing_is_drawn_over_anything_else(plane: Solution, line: Solution) -> None:
+    """Titles, labels, notes, bars, legend and caption keep apart and inside the picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    for solution in (plane, line):
+        figure = solution.plot()
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        axes = [*figure.axes, *(child for ax in figure.axes for child in ax.child_axes)]
+        texts = list(figure.texts)
+        for ax in axes:
+            texts += [ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+            ticks = [*ax.xaxis._update_ticks(), *ax.yaxis._update_ticks()]  # those in sight
+            texts += [label for tick in ticks for label in (tick.label1, tick.label2)]
+            texts += ax.get_legend().get_texts() if ax.get_legend() else []
+        shown = [text for text in texts if text.get_text() and text.get_visible()]
+        places = [text.get_window_extent(renderer) for text in shown]
+        for k, (text, place) in enumerate(zip(shown, places, strict=True)):
+            assert figure.bbox.x0 <= place.x0 < place.x1 <= figure.bbox.x1, text
+            assert figure.bbox.y0 <= place.y0 < place.y1 <= figure.bbox.y1, text
+            for other, over in zip(shown[:k], places[:k], strict=True):
+                assert not place.overlaps(over), (text, other)
+
+
 def test_caption_says_how_it_ended_and_how_sure_it_is(plane: Solution) -> None:
     texts = " ".join(text.get_text() for text in plane.plot().texts)
     assert "CONVERGED" in texts
@@ -140,6 +224,18 @@ def test_caption_says_how_it_ended_and_how_sure_it_is(plane: Solution) -> None:
 def test_levels_are_marked_with_their_grids(plane: Solution) -> None:
     last = plane.plot().axes[2]
     assert {text.get_text() for text in last.texts} == {"$32^2$", "$64^2$"}
+
+
+def test_a_single_step_has_a_whole_number(plane: Solution) -> None:
+    once = History({"step": [1], "level": ["32x32"], "residual": [0.5], "mass_error": [0.0]})
+    last = dataclasses.replace(plane, history=once, status=pma.Status.MAX_STEPS).plot().axes[2]
+    assert all(float(tick).is_integer() for tick in last.get_xticks())
+
+
+def test_rounding_does_not_flatten_the_curves(plane: Solution) -> None:
+    steps = {"residual": 10.0 ** -np.arange(6), "mass_error": [1e-17, *[1e-6] * 5]}
+    last = dataclasses.replace(plane, history=History(steps)).plot().axes[2]
+    assert 1e-8 < last.get_ylim()[0] < 1e-6
 
 
 def test_a_run_without_steps_says_so(plane: Solution) -> None:
@@ -215,4 +311,6 @@ def test_numbers_have_no_more_digits_than_their_error() -> None:
     assert figures._with_error("x", 1.23456789, 3e-3) == r"x 1.2346 ± 0.003"
     assert figures._with_error("x", -1.0, math.nan) == "x −1"
     assert figures._with_error("x", math.nan, 0.1) == ""
+    assert figures._with_error("x", -1e-7, 0.008) == "x 0 ± 0.008"
+    assert figures._with_error("x", 0.0, 0.0) == "x 0"
     assert figures._estimate("e", -1.23e-7) == r"e −1.2$\times 10^{-7}$"
