@@ -341,10 +341,11 @@ def linearise(
     ``S B : Hess v - g <f', grad v> = -(num - t2)`` with a clipped, unit-trace ``B`` (eigenvalues
     ``L2 / S`` along the eigenvector of the small eigenvalue of H and ``K2 / S`` across,
     ``L2 = max(l2, sqrt t2)``, ``K2`` = l1 clipped to ``[clip L2, L2]``, ``S = L2 + K2``) and the
-    drift weight ``g``, the logarithmic mean of det and t2 where t2 > det: then the step is the log form's where only T moves, and the mass form's where
-    only the Hessian moves. Clips change the operator only, never the residual. Each row is divided
-    by its diagonal; ``S / dt`` adds a pseudo-time term. ``tangent`` is minus the derivative of the
-    right-hand side with respect to the logarithm of c.
+    drift weight ``g``, the logarithmic mean of det and t2 where t2 > det: then the step is the log
+    form's where only T moves, and the mass form's where only the Hessian moves. Clips change the
+    operator only, never the residual. Each row is divided by its diagonal; ``S / dt`` adds a
+    pseudo-time term. ``tangent`` is minus the derivative of the right-hand side with respect to the
+    logarithm of c.
 
     Returns
     -------

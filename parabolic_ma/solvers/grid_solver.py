@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from parabolic_ma.solution import GridFields, GridPotential, History, Provenance
 from parabolic_ma.solvers.cell_equation import CellEquation
 from parabolic_ma.solvers.certificate import (
     Convergence,
+    Judgement,
     inverse_change,
     judge,
     squared_distance,
@@ -268,7 +270,7 @@ class GridSolver:
             kl=judgement.kl,
             kl_reverse=judgement.kl_reverse,
             certificate=judgement.certificate,
-            history=History.from_rows(list(state.rows)),
+            history=History.from_rows([*state.rows, _last_row(state, judgement)]),
             provenance=Provenance(backend=self.backend, threads=1),
             solver=self,
             fields=GridFields(
@@ -375,6 +377,33 @@ def _padded(kernels: Any, values: Array, boundary: str) -> Iterate:
     fill = kernels.fill_ghosts_1d if values.ndim == 1 else kernels.fill_ghosts
     fill(u, GHOSTS[boundary])
     return Iterate(u, 0.0)
+
+
+def _last_row(state: NestedState, judgement: Judgement) -> dict[str, Any]:
+    """Row of the history for the result itself, with the figures that only it has."""
+    certificate = judgement.certificate
+    return {
+        "step": len(state.rows),
+        "t": math.nan,
+        "level": state.rows[-1]["level"] if state.rows else "",
+        "cells": math.prod(state.plan.problem.grid.shape),
+        "step_size": state.pseudo_time,
+        "residual": certificate.residual,
+        "residual_max": certificate.residual_max,
+        "kl": judgement.kl,
+        "kl_reverse": judgement.kl_reverse,
+        "mass_error": certificate.mass_error,
+        "log_evidence_lower": certificate.log_evidence_lower,
+        "log_evidence_upper": certificate.log_evidence_upper,
+        "min_eigenvalue": certificate.min_eigenvalue,
+        "max_eigenvalue": certificate.max_eigenvalue,
+        "bregman_difference": math.nan,
+        "map_change": state.change,
+        "newton_steps": state.newton_steps,
+        "cycles": state.cycles,
+        "mixture": 0.0,
+        "seconds": time.perf_counter() - state.started,
+    }
 
 
 def _algebraic(state: NestedState, status: Status) -> float:

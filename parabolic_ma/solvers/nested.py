@@ -53,7 +53,7 @@ _LAST_SHARE = 1e-5
 _MOST_COLD_FAILURES = 6
 _COARSEST_GOAL = 3e-3  # chi at which the coarsest grid is left
 _COARSE_STEPS = 8
-_COARSE_RATIO = 0.1  # algebraic over discretisation error on all grids but the last
+_COARSE_RATIO = 0.06  # algebraic over discretisation error on all grids but the last
 _FINE_RATIO = 0.1
 _EASY = 5e-2  # linear reduction asked of the multigrid
 _TIGHT = 1e-2  # the same where a tolerance is to be met
@@ -197,7 +197,7 @@ def begin(plan: Plan, initial: Iterate | None) -> NestedState:
 def advance(state: NestedState) -> NestedState:
     """Make one Newton step: measure, undo or accept, go to the next grid when this one is done."""
     if state.newton_steps >= state.plan.max_steps:
-        return dataclasses.replace(state, status=Status.MAX_STEPS)
+        return _ended(state, Status.MAX_STEPS)
     state, measured = _measure(state)
     if state.status is not None:
         return state
@@ -215,7 +215,7 @@ def advance(state: NestedState) -> NestedState:
         if _is_sound(state, measured):
             return _next_grid(state)
     if state.mixture is None and state.last_grid and state.idle >= _STALL:
-        return _stalled(state)
+        return _ended(state, Status.STALLED)
     state = _newton_step(state, measured)
     if state.mixture is not None or not _is_accurate(state):
         return state
@@ -248,7 +248,7 @@ def _measure(state: NestedState) -> tuple[NestedState, Measured]:
             )
             measured = state.equation.linearise(state.iterate, pseudo_time, state.source)
     if not measured.finite:
-        state = dataclasses.replace(state, status=Status.DIVERGED)
+        state = _ended(state, Status.DIVERGED)
     return state, measured
 
 
@@ -280,7 +280,7 @@ def _midpoint(a: Iterate, b: Iterate) -> Iterate:
 
 def _give_up(state: NestedState) -> NestedState:
     """Leave a grid on which no step is accepted: the next one may do better."""
-    return _stalled(state) if state.last_grid else _next_grid(state)
+    return _ended(state, Status.STALLED) if state.last_grid else _next_grid(state)
 
 
 def _repair(state: NestedState, measured: Measured) -> tuple[NestedState, Measured]:
@@ -297,9 +297,10 @@ def _repair(state: NestedState, measured: Measured) -> tuple[NestedState, Measur
     return state, state.equation.linearise(state.iterate, state.pseudo_time, state.source)
 
 
-def _stalled(state: NestedState) -> NestedState:
+def _ended(state: NestedState, status: Status) -> NestedState:
+    """End without success, with the best iterate of this grid."""
     best = state.iterate if state.best_iterate is None else state.best_iterate
-    return dataclasses.replace(state, status=Status.STALLED, iterate=best)
+    return dataclasses.replace(state, status=status, iterate=best)
 
 
 def _record(state: NestedState, measured: Measured) -> NestedState:
