@@ -18,8 +18,8 @@ cells = int(sys.argv[1]) if len(sys.argv) > 1 else 256
 target = pma.Potential(potential, dim=2, gradient=gradient)
 problem = pma.TransportProblem(reference=pma.Gaussian.fitted(target), target=target)
 
-# %% Solve: the map, and the evidence. The posterior is log-concave, as a normal distribution is; not
-# saying so (log_concave=True) puts the grid on its side, where the evidence is plain quadrature.
+# %% Solve: the map, and the evidence. The posterior is log-concave, as a normal distribution is;
+# not saying so (log_concave=True) puts the grid on its side: the evidence is plain quadrature.
 solution = pma.solve(problem, pma.GridSolver(shape=(cells, cells)))
 print(solution.summary())
 print(f"log evidence {solution.log_evidence:.7f}, known -2.7287843")

@@ -5,6 +5,7 @@ The potentials are functions of this module, so that a problem file can name the
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,9 @@ def get(name: str) -> CatalogEntry:
         If there is no such problem; the text lists those that there are.
     """
     if name not in _ENTRIES:
-        raise InputError(f"the catalog has no problem {name!r}; it has {', '.join(_ENTRIES)}")
+        near = difflib.get_close_matches(name.lower(), _ENTRIES, 1) if isinstance(name, str) else []
+        hint = f"did you mean {near[0]!r}? It has" if near else "it has"
+        raise InputError(f"the catalog has no problem {name!r}; {hint} {', '.join(_ENTRIES)}")
     return _ENTRIES[name]
 
 

@@ -1,8 +1,8 @@
 """The command line, ``parabolic-ma``.
 
 Data goes to standard output, progress and summaries of written files to standard error. Exit codes:
-0 converged or done, 2 bad usage or input, 3 not converged (the file is written, and says so), 130
-interrupted (the last good state is written).
+0 converged or done, 1 a fault of the program, 2 bad usage or input, 3 not converged (the file is
+written, and says so), 130 interrupted (the last good state is written).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ import numpy as np
 from cyclopts import Parameter
 
 import parabolic_ma
+from parabolic_ma.io.atomic import check_outputs
+from parabolic_ma.points import generator
 from parabolic_ma.status import InputError, ParabolicMAError, Status
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main", "run"]
 
-_DONE, _BAD_INPUT, _NOT_CONVERGED, _STOPPED = 0, 2, 3, 130
+_DONE, _FAULT, _BAD_INPUT, _NOT_CONVERGED, _STOPPED = 0, 1, 2, 3, 130
+_TRACE = "PARABOLIC_MA_TRACE"  # environment variable: let faults of the program end in a traceback
 _CHUNK = 1 << 20  # points worked on at a time
 
 app = cyclopts.App(
@@ -47,6 +51,8 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code; the arguments are as for `run`."""
+    # A batch system that stops the job gets what an interrupt gets: files whole, the state written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(arguments))
 
 
@@ -80,9 +86,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return _DONE
         _say(f"error: {error}")
         return _BAD_INPUT
+    except MemoryError as error:
+        _say(f"error: out of memory: {error}; use a smaller grid, or fewer points at a time")
+        return _BAD_INPUT
     except KeyboardInterrupt:
         _say("interrupted")
         return _STOPPED
+    except Exception as error:  # a fault of this package: one line, and the trace for who wants it
+        if os.environ.get(_TRACE):
+            raise
+        _say(f"error: {type(error).__name__}: {error}")
+        _say(f"this is a fault of the program; {_TRACE}=1 shows where, please report it with that")
+        return _FAULT
     return code if isinstance(code, int) else _DONE
 
 
@@ -98,7 +113,7 @@ def solve(
     boundary: Literal["auto", "box", "free", "periodic"] | None = None,
     inner: Literal["auto", "point", "cell"] | None = None,
     backend: str | None = None,
-    tol: float | None = None,
+    tol: float | Literal["discretisation"] | None = None,
     tail_mass: float | None = None,
     max_steps: int | None = None,
     richardson: bool | None = None,
@@ -167,10 +182,12 @@ def solve(
     output = output or config.file or Path(f"{Path(problem).stem}.h5")
     plot = plot or config.plot
     # What can go wrong after the run is looked at before it.
-    for path in filter(None, (output, plot, checkpoint)):
-        _check_folder(path)
+    check_outputs([output, plot], inputs=[Path(problem)])
+    check_outputs([checkpoint, plot], inputs=[Path(problem)])
     if plot is not None:
-        _check_matplotlib()
+        from parabolic_ma.plotting.figures import check_picture
+
+        check_picture(plot)
     start = None if initial is None else parabolic_ma.load(initial)
     solution = parabolic_ma.solve(
         config.problem,
@@ -242,8 +259,10 @@ def plot(file: Path, /, *, output: Annotated[Path, Parameter(name=["--output", "
     output
         The picture; its ending chooses the format.
     """
-    _check_matplotlib()
-    _check_folder(output)
+    from parabolic_ma.plotting.figures import check_picture
+
+    check_outputs([output], inputs=[file])
+    check_picture(output)
     parabolic_ma.load(file).plot(output)
     _say(f"wrote {output}")
     return _DONE
@@ -276,11 +295,12 @@ def sample(
     """
     if not (math.isfinite(number) and number >= 1 and number == math.floor(number)):
         raise InputError(f"-n must be a positive whole number of points, got {number:g}")
+    check_outputs([output], inputs=[file])
     solution = _load_threaded(file, threads)
     from parabolic_ma.io.pointfiles import PointWriter
 
     total, outside = int(number), 0
-    random = np.random.default_rng(rng)
+    random = generator(rng)
     with PointWriter(output, total, solution.problem.dim) as writer:
         for first in range(0, total, _CHUNK):
             y = solution.problem.reference.sample(min(_CHUNK, total - first), random)
@@ -326,6 +346,7 @@ def push(
         Most threads to use.
     """
     part, parts = _parse_shard(shard)
+    check_outputs([output], inputs=[file, points])
     solution = _load_threaded(file, threads)
     from parabolic_ma.io.pointfiles import PointReader, PointWriter
 
@@ -338,14 +359,17 @@ def push(
             "with --columns"
         )
     start, stop = (reader.rows * k // parts for k in (part - 1, part))
-    outside = 0
+    outside = unusable = 0
     with PointWriter(output, stop - start, dim, "y" if inverse else "x") as writer:
         for given in reader.chunks(start, stop, _CHUNK):
             carried = solution.map.inverse(given) if inverse else solution.map(given)
             y, x = (carried, given) if inverse else (given, carried)
+            unusable += len(given) - int(np.count_nonzero(np.isfinite(given).all(axis=1)))
             outside += _outside(solution, y, x)
             writer.append(carried)
     _summary("carried", stop - start, outside, output)
+    if unusable:
+        _say(f"{unusable} of them are not finite, and so are their images")
     return _DONE
 
 
@@ -378,8 +402,7 @@ def convert(
     from parabolic_ma.io import export
 
     output = output or file.with_suffix(".csv" if to == "csv" else ".nc")
-    if output.resolve() == file.resolve():
-        raise InputError(f"{output} is the solution itself; give another name with -o")
+    check_outputs([output], inputs=[file])
     solution = parabolic_ma.load(file)
     if to == "arviz":
         if not (number >= 4 and number % 4 == 0):
@@ -444,9 +467,13 @@ def _configure(problem: str, *, allow_code: bool) -> RunConfig:
     """Read the TOML file, or take the problem from the catalog."""
     from parabolic_ma.config import catalog_config, load_config
 
-    if Path(problem).suffix == ".toml" or Path(problem).is_file():
+    path = Path(problem)
+    if path.suffix == ".toml" or path.is_file() or (problem and path.is_dir()):
         return load_config(problem, allow_code=allow_code)
-    return catalog_config(problem)
+    try:
+        return catalog_config(problem)
+    except InputError as error:
+        raise InputError(f"there is no file {problem!r}, and {error}") from None
 
 
 def _facts(solution: Solution) -> dict[str, Any]:
@@ -499,25 +526,6 @@ def _parse_shard(shard: str | None) -> tuple[int, int]:
     if part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
         return int(part), int(parts)
     raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4; got {shard!r}")
-
-
-def _check_folder(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(
-            f"cannot write {path}: the folder {path.parent} does not exist; create it first"
-        )
-
-
-def _check_matplotlib() -> None:
-    """Fail before the work and not after it."""
-    from importlib.util import find_spec
-
-    from parabolic_ma.status import MissingExtraError
-
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("Drawing", "plot")
 
 
 def _load_threaded(file: Path, threads: int) -> Solution:

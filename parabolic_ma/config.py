@@ -43,7 +43,7 @@ from parabolic_ma.io.toml import (
 from parabolic_ma.io.tomltext import convert, parse, place
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.solvers.grid_solver import GridSolver
-from parabolic_ma.status import InputError
+from parabolic_ma.status import FileFormatError, InputError
 
 __all__ = ["RunConfig", "catalog_config", "load_config", "parse_config"]
 
@@ -97,8 +97,13 @@ def load_config(path: str | Path, *, allow_code: bool = False) -> RunConfig:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise FileFormatError(
+            f"{path} cannot be read as TOML, it is no text in UTF-8; a problem is a TOML file, and "
+            "a saved solution is given with --initial (initial=load(path))"
+        ) from None
     return parse_config(text, path.parent, allow_code=allow_code, source=str(path))
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from parabolic_ma.backends.compilation import CompileTimer
 from parabolic_ma.io.toml import problem_text
+from parabolic_ma.maps import TransportMap
+from parabolic_ma.problem import TransportProblem
 from parabolic_ma.solution import Solution
 from parabolic_ma.solvers.grid_solver import GridSolver
 from parabolic_ma.status import ConvergenceError, InputError, Status
@@ -24,8 +26,6 @@ from parabolic_ma.trackers import Checkpoint, Progress, Run, Tracker
 from parabolic_ma.triggers import Moment
 
 if TYPE_CHECKING:
-    from parabolic_ma.maps import TransportMap
-    from parabolic_ma.problem import TransportProblem
     from parabolic_ma.solution import Provenance
 
 __all__ = ["default_solver", "solve", "solve_many"]
@@ -108,7 +108,10 @@ def solve(
     >>> solution.converged
     True
     """
+    _check_problem(problem)
     solver = default_solver(problem.dim) if solver is None else solver
+    _check_solver(solver)
+    _check_initial(initial, problem.dim)
     watchers = _watchers(trackers, checkpoint, progress)
     begin = _Clock()
     compiling = CompileTimer(partial(_say_compiling, watchers))
@@ -178,7 +181,14 @@ def solve_many(
     ConvergenceError
         If a run failed.
     """
+    if isinstance(problems, TransportProblem) or not isinstance(problems, Iterable):
+        raise InputError(
+            f"solve_many takes a list of problems, got {type(problems).__name__}; for one problem "
+            "use solve"
+        )
     problems = list(problems)
+    for problem in problems:
+        _check_problem(problem)
     dims = [problem.dim for problem in problems]
     if len(set(dims)) > 1:
         raise InputError(
@@ -186,6 +196,46 @@ def solve_many(
             "each dimension"
         )
     return [solve(p, solver, progress=False, raise_on_failure=raise_on_failure) for p in problems]
+
+
+def _check_problem(problem: object) -> None:
+    """Refuse what is no problem."""
+    if not isinstance(problem, TransportProblem):
+        raise InputError(
+            f"problem must be a TransportProblem(reference, target), got {_kind(problem)}; a "
+            'problem of the catalog is catalog.get("name").problem()'
+        )
+
+
+def _check_solver(solver: object) -> None:
+    """Refuse what does not work as a solver."""
+    methods = ("init", "step", "terminate", "finish")
+    if isinstance(solver, type) or not all(callable(getattr(solver, m, None)) for m in methods):
+        raise InputError(
+            f"solver must be a solver such as GridSolver(shape=(256, 256)), got {_kind(solver)}"
+        )
+
+
+def _check_initial(initial: object, dim: int) -> None:
+    """Refuse a start that is no map, or one of another dimension."""
+    if initial is None:
+        return
+    transport = initial.map if isinstance(initial, Solution) else initial
+    if isinstance(transport, type) or not isinstance(transport, TransportMap):
+        raise InputError(
+            f"initial must be a Solution or a map such as Affine(A, b), got {_kind(initial)}; a "
+            "file is read by load(path)"
+        )
+    if transport.dim != dim:
+        raise InputError(
+            f"initial is a map in dimension {transport.dim} and the problem has dimension {dim}; "
+            "start from a map in the same dimension"
+        )
+
+
+def _kind(value: object) -> str:
+    """Name what was given in the place of something else."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 class _Clock:
@@ -208,10 +258,16 @@ def _watchers(
     progress: bool | Progress | None,
 ) -> list[Tracker]:
     """Put the trackers, the checkpoint and the progress display in one list."""
+    if isinstance(trackers, Tracker) or not isinstance(trackers, Iterable):
+        raise InputError(
+            f"trackers is a list of trackers, got {_kind(trackers)}; put a single one into brackets"
+        )
     watchers = list(trackers)
     for watcher in watchers:
-        if not isinstance(watcher, Tracker):
+        if isinstance(watcher, type) or not isinstance(watcher, Tracker):
             raise InputError(f"a tracker has the methods start, handle and finish; got {watcher!r}")
+    if not (progress is None or isinstance(progress, bool | Progress)):
+        raise InputError(f"progress is True, False, None or a Progress, got {progress!r}")
     if checkpoint is not None:
         watchers.append(
             checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)

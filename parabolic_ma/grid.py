@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from parabolic_ma.typing import Array
 
 __all__ = ["Box", "Grid"]
+
+_NARROWEST, _WIDEST = 1e-60, 1e60  # so that volumes and squared lengths stay finite and positive
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,14 @@ class Box:
     upper: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        lower = tuple(float(v) for v in self.lower)
-        upper = tuple(float(v) for v in self.upper)
+        try:
+            lower = tuple(float(v) for v in self.lower)
+            upper = tuple(float(v) for v in self.upper)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"the corners of a box are lists of numbers, got lower={self.lower!r} and "
+                f"upper={self.upper!r}; Box.of([(lower, upper), ...]) takes one pair per axis"
+            ) from None
         if len(lower) != len(upper) or not lower:
             raise InputError(
                 f"a box needs one (lower, upper) pair per axis, got {len(lower)} lower and "
@@ -48,6 +57,11 @@ class Box:
                 raise InputError(
                     f"axis {axis} of the box is ({lo}, {hi}); both ends must be finite and the "
                     "lower one below the upper one"
+                )
+            if not _NARROWEST <= hi - lo <= _WIDEST:
+                raise InputError(
+                    f"axis {axis} of the box is ({lo}, {hi}); its length must lie between "
+                    f"{_NARROWEST:g} and {_WIDEST:g}: use other units"
                 )
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
@@ -127,11 +141,14 @@ class Grid:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        shape = tuple(int(n) for n in self.shape)
+        try:
+            shape = tuple(operator.index(n) for n in self.shape)
+        except TypeError:
+            shape = ()
         if len(shape) != self.box.dim or any(n < 1 for n in shape):
             raise InputError(
-                f"shape {shape} does not fit a box with {self.box.dim} axes; give one positive "
-                "number of cells per axis"
+                f"shape {self.shape} does not fit a box with {self.box.dim} axes; give one "
+                "positive whole number of cells per axis"
             )
         object.__setattr__(self, "shape", shape)
 

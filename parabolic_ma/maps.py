@@ -8,11 +8,11 @@ A transport map is the gradient ``T = grad psi`` of a convex potential; its inve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from parabolic_ma.points import as_points, restore
+from parabolic_ma.points import as_floats, as_points, brief, restore
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
@@ -48,6 +48,10 @@ class Identity:
     """The identity on ``R^dim``, gradient of ``|y|^2 / 2``."""
 
     dim: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1:
+            raise InputError(f"dim must be a positive integer, got {self.dim!r}")
 
     def __call__(self, y: Array) -> Array:
         """Return ``y`` itself."""
@@ -94,8 +98,16 @@ class Affine:
     b: Array
 
     def __post_init__(self) -> None:
-        b = np.atleast_1d(np.asarray(self.b, dtype=float))
-        A = np.asarray(self.A, dtype=float).reshape(len(b), len(b))
+        b = np.atleast_1d(as_floats(self.b, "b"))
+        A = as_floats(self.A, "A")
+        if b.ndim != 1 or A.shape not in {(len(b),) * 2, ()} or A.size != len(b) ** 2:
+            raise InputError(
+                f"A must have shape (d, d) and b shape (d,), numbers for d = 1; got {A.shape} and "
+                f"{b.shape}"
+            )
+        A = A.reshape(len(b), len(b))
+        if not (np.all(np.isfinite(A)) and np.all(np.isfinite(b))):
+            raise InputError(f"A and b must be finite, got A = {brief(A)} and b = {brief(b)}")
         if not np.allclose(A, A.T, rtol=1e-10, atol=1e-14 * float(np.abs(A).max())):
             raise InputError(
                 f"A must be symmetric, got {A.tolist()}; a map that is not the gradient of a "
@@ -138,7 +150,7 @@ class Affine:
         shifted = points - self.b
         return 0.5 * np.sum(shifted * np.linalg.solve(self.A, shifted.T).T, axis=-1)
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Affine)
             and np.array_equal(self.A, other.A)

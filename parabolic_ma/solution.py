@@ -82,7 +82,9 @@ class Certificate:
         lines = []
         for name, value in self.figures().items():
             known = not (isinstance(value, float) and math.isnan(value))
-            text = f"{value:.6g}" if known else f"not known ({self.reasons.get(name, 'not computed')})"
+            text = (
+                f"{value:.6g}" if known else f"not known ({self.reasons.get(name, 'not computed')})"
+            )
             lines.append(f"  {name:<19} {text}")
         return "Certificate\n" + "\n".join(lines)
 
@@ -273,15 +275,16 @@ class Solution:
     def summary(self) -> str:
         """Describe the result in a few lines."""
         shape = "x".join(map(str, self.fields.potential.grid.shape)) if self.fields else "no grid"
+        errors = self.certificate
         return "\n".join(
             [
                 f"{self.status}",
                 f"  {self.message}",
                 f"  grid           {shape} on the {self.side} side",
-                f"  log evidence   {self.log_evidence:.9g} +- {self.certificate.log_evidence_error:.2g}",
-                f"  W2 squared     {self.w2_squared:.9g} +- {self.certificate.w2_error:.2g}",
+                f"  log evidence   {self.log_evidence:.9g} +- {errors.log_evidence_error:.2g}",
+                f"  W2 squared     {self.w2_squared:.9g} +- {errors.w2_error:.2g}",
                 f"  KL, reversed   {self.kl:.3e}, {self.kl_reverse:.3e}",
-                f"  map error      {self.certificate.map_error:.2e} (estimate)",
-                f"  mass error     {self.certificate.mass_error:.2e}",
+                f"  map error      {errors.map_error:.2e} (estimate)",
+                f"  mass error     {errors.mass_error:.2e}",
             ]
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
+from parabolic_ma.io.atomic import check_writable
 from parabolic_ma.status import InputError
 from parabolic_ma.triggers import Moment, Trigger, every
 
@@ -176,21 +177,17 @@ class Checkpoint:
     Raises
     ------
     InputError
-        If the folder does not exist.
+        If the file cannot be written, or the trigger is none.
     """
 
     def __init__(self, path: str | Path, trigger: Trigger | None = None) -> None:
+        check_writable(path)
         self.path = Path(path)
         self.trigger = trigger if trigger is not None else every(seconds=60)
         if not callable(getattr(self.trigger, "count", None)):
             raise InputError(
                 f"the trigger of a checkpoint is made by pma.every(...) or pma.at_times(...), "
                 f"got {trigger!r}"
-            )
-        if not self.path.parent.is_dir():
-            raise InputError(
-                f"cannot write a checkpoint to {self.path}: the folder {self.path.parent} does not "
-                "exist; create it first"
             )
         self._count = 0
 

@@ -108,7 +108,7 @@ def every(
         found = sorted(given) or "none"
         raise InputError(f"every() takes exactly one of steps=, seconds= and time=, got {found}")
     ((quantity, interval),) = given.items()
-    if not (math.isfinite(interval) and interval > 0):
+    if not (isinstance(interval, int | float) and math.isfinite(interval) and interval > 0):
         raise InputError(f"every({quantity}={interval!r}): the interval must be a positive number")
     if quantity == "steps" and interval != int(interval):
         raise InputError(f"every(steps={interval!r}): a number of steps is a whole number")
@@ -128,7 +128,10 @@ def at_times(times: Iterable[float]) -> AtTimes:
     InputError
         If there is none, or one is negative or not finite.
     """
-    values = sorted({float(t) for t in times})
+    try:
+        values = sorted({float(t) for t in times})
+    except (TypeError, ValueError):
+        raise InputError(f"at_times() takes a list of times, got {times!r}") from None
     if not values or not all(math.isfinite(t) and t >= 0 for t in values):
         raise InputError(
             f"at_times() takes at least one time, each finite and not negative; got {values}"

@@ -50,7 +50,11 @@ def test_wheel_holds_package_data_and_licence(built: Path) -> None:
     assert "parabolic_ma/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert next(built.glob("*.whl")).name == f"parabolic_ma-{pma.__version__}-py3-none-any.whl"
-    assert not any(name.startswith(("tests/", "examples/")) for name in names)
+    assert {name.partition("/")[0] for name in names} == {
+        "parabolic_ma",
+        f"parabolic_ma-{pma.__version__}.dist-info",
+    }
+    assert not any("__pycache__" in name or name.endswith((".nbi", ".nbc")) for name in names)
 
 
 @pytest.mark.slow

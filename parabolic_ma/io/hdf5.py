@@ -22,6 +22,7 @@ comes back as a table of its values.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ import numpy as np
 
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.io import schema
-from parabolic_ma.io.atomic import replacing
+from parabolic_ma.io.atomic import check_room, replacing
 from parabolic_ma.io.fields import solution_fields
 from parabolic_ma.io.schema import Quantity, coordinate
 from parabolic_ma.io.toml import (
@@ -51,7 +52,7 @@ from parabolic_ma.solution import (
     Solution,
 )
 from parabolic_ma.solvers.grid_solver import GridSolver
-from parabolic_ma.status import FileFormatError, InputError, Status
+from parabolic_ma.status import FileFormatError, InputError, MissingExtraError, Status
 from parabolic_ma.typing import Array
 
 __all__ = ["load", "read_attributes", "save", "write_dataset", "write_fields"]
@@ -79,6 +80,8 @@ def save(solution: Solution, path: str | Path) -> None:
     InputError
         If the folder does not exist, or the map has no file form.
     """
+    # HDF5 on a full disk fails once more for every object still open: look before.
+    check_room(path, _size(solution))
     with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         _text_attributes(
             file,
@@ -102,6 +105,14 @@ def save(solution: Solution, path: str | Path) -> None:
         _write_state(_group(file, "state"), solution)
 
 
+def _size(solution: Solution) -> int:
+    """Bytes of the largest arrays of a solution, before compression."""
+    if solution.fields is None:
+        return 0
+    grid = solution.fields.potential.grid
+    return 8 * grid.size * (grid.dim + 5)  # psi, its correction, three logarithms and the map
+
+
 def load(path: str | Path) -> Solution:
     """Read a solution from a file that `save` wrote, in this or an earlier release.
 
@@ -120,22 +131,32 @@ def load(path: str | Path) -> Solution:
     FileFormatError
         If it cannot be read, was not written by this package, or by a later release.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"a file is given by its name, a str or Path; got {path!r}")
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file in it")
     if not Path(path).is_file():
         raise InputError(f"there is no file {path}")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise FileFormatError(
-            f"{path} cannot be read as HDF5; it may be damaged or of another kind ({error})"
+            f"{path} cannot be read as HDF5, so it is no solution saved by parabolic_ma; it may be "
+            f"damaged or of another kind ({error})"
         ) from None
     with file:
-        _check_schema(file, path)
         try:
+            _check_schema(file, path)
             return _read(file, path)
-        except (KeyError, OSError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise FileFormatError(f"{path} is damaged or incomplete: {error}") from error
+        except (FileFormatError, MissingExtraError):
+            raise
+        except (
+            InputError, AttributeError, ImportError, IndexError, KeyError, MemoryError, OSError,
+            OverflowError, RuntimeError, TypeError, ValueError, np.linalg.LinAlgError,
+        ) as error:  # fmt: skip
+            # Whatever a damaged file makes of its reading; the reader itself takes no options.
+            text = str(error.args[0]) if error.args else type(error).__name__
+            raise FileFormatError(f"{path} is damaged or incomplete: {text}") from error
 
 
 def _check_schema(file: Any, path: str | Path) -> None:
@@ -143,7 +164,11 @@ def _check_schema(file: Any, path: str | Path) -> None:
     if version is None or "state" not in file:
         raise FileFormatError(
             f"{path} is an HDF5 file, but not a solution saved by parabolic_ma (it has no "
-            "schema_version)"
+            "schema_version, or no state)"
+        )
+    if np.ndim(version) or np.asarray(version).dtype.kind not in "iu" or version < 1:
+        raise FileFormatError(
+            f"{path} is damaged or not saved by parabolic_ma: its schema_version is {version!r}"
         )
     if int(version) > schema.SCHEMA_VERSION:
         raise FileFormatError(
@@ -160,13 +185,18 @@ def _read(file: Any, path: str | Path) -> Solution:
     attributes = read_attributes(file)
     side = attributes["side"]
     fields = _read_fields(file, side)
+    transport = _read_map(file["state"], side, fields)
+    if transport.dim != problem.dim:
+        raise ValueError(
+            f"its map has dimension {transport.dim} and its problem dimension {problem.dim}"
+        )
     figures: dict[str, Any] = {name: float(file["solution"][name][()]) for name in schema.FIGURES}
     solver = None
     if "solver" in problem_group:
         solver = solver_from_toml(_text(problem_group["solver"][()]), f"{path}, /problem/solver")
     return Solution(
         problem=problem,
-        map=_read_map(file["state"], side, fields),
+        map=transport,
         side=side,
         status=Status[attributes["status"]],
         message=attributes["message"],
@@ -301,6 +331,11 @@ def _read_fields(file: Any, side: str) -> GridFields | None:
         return None
     group, names = file["solution"], [name for name, _ in schema.MAP_FIELDS[side]]
     box = Box(tuple(state["lower"][()].tolist()), tuple(state["upper"][()].tolist()))
+    shapes = {name: state[name].shape for name in ("matrix", "center", "image")}
+    if shapes != {"matrix": (box.dim, box.dim), "center": (box.dim,), "image": (box.dim,)}:
+        raise ValueError(
+            f"the quadratic part of the map has shapes {shapes} in dimension {box.dim}"
+        )
     potential = GridPotential(
         grid=Grid(box, state["correction"].shape),
         correction=state["correction"][()],
@@ -310,6 +345,10 @@ def _read_fields(file: Any, side: str) -> GridFields | None:
         boundary=read_attributes(state)["boundary"],
     )
     gradient, log_det, log_source, log_inner = (group[name][()] for name in names[1:])
+    shape = potential.grid.shape
+    for name, values in zip(names[1:], (gradient, log_det, log_source, log_inner), strict=True):
+        if values.shape != (shape if name != names[1] else (*shape, box.dim)):
+            raise ValueError(f"/solution/{name} has shape {values.shape} on a grid of {shape}")
     return GridFields(potential, gradient, log_det, log_source, log_inner)
 
 

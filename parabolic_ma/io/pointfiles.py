@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
+from zipfile import BadZipFile
 
 import numpy as np
 
-from parabolic_ma.io.atomic import replacing
+from parabolic_ma.io.atomic import check_room, replacing
 from parabolic_ma.status import FileFormatError, InputError
 from parabolic_ma.typing import Array
 
@@ -61,6 +63,8 @@ class PointReader:
         columns: Sequence[str | int] | None = None,
         key: str | None = None,
     ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f"a file is given by its name, a str or Path; got {path!r}")
         self.path = Path(path)
         if self.path.suffix.lower() not in READABLE:
             raise InputError(
@@ -123,22 +127,28 @@ class PointReader:
             return file[self._choose(names)]
         except InputError:
             raise
-        except (OSError, ValueError, EOFError) as error:
-            raise FileFormatError(f"cannot read {self.path}: {error}") from None
+        except (OSError, KeyError, RuntimeError, ValueError, EOFError, BadZipFile) as error:
+            # NumPy takes any file it does not know for a pickle; what it advises is no good here.
+            reason = "" if "pickle" in str(error) else f" ({error})"
+            raise FileFormatError(
+                f"cannot read {self.path} as {suffix[1:]}; it is damaged, of another kind, or "
+                f"holds objects and no numbers{reason}"
+            ) from None
 
     def _choose(self, names: list[str]) -> str:
         if self._key is not None:
             if self._key.strip("/") in names:
                 return self._key.strip("/")
             raise InputError(
-                f"{self.path} has no array {self._key!r}; it has {', '.join(names) or 'none'}"
+                f"{self.path} has no array {self._key!r}; it has {_some(names) or 'none'}"
             )
         if _DATASET in names:
             return _DATASET
         if len(names) == 1:
             return names[0]
         raise InputError(
-            f"{self.path} has {len(names)} arrays ({', '.join(names)}); say which with key="
+            f"{self.path} has {len(names)} arrays ({_some(names)}); say which with key= (--key on "
+            "the command line)"
         )
 
     def _open_text(self) -> tuple[int, int]:
@@ -201,16 +211,28 @@ class PointReader:
             return list(range(width))
         chosen = []
         for column in columns:
+            if isinstance(column, str) and self._header.count(column) > 1:
+                raise InputError(
+                    f"{self.path} has several columns {column!r}; choose by numbers, from 0"
+                )
             if isinstance(column, str) and column in self._header:
                 chosen.append(self._header.index(column))
             elif not isinstance(column, str) and 0 <= column < width:
                 chosen.append(int(column))
             else:
-                known = ", ".join(self._header) if self._header else "no header"
+                known = _some(self._header) if self._header else "no header"
                 raise InputError(
-                    f"{self.path} has no column {column!r}; it has {width} columns ({known})"
+                    f"{self.path} has no column {column!r}; it has {width} columns ({known}): "
+                    f"give names, or numbers from 0 to {width - 1}"
                 )
         return chosen
+
+
+def _some(names: list[str]) -> str:
+    """The first of many names."""
+    most = 8
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def read_points(
@@ -250,6 +272,9 @@ class PointWriter:
             )
         self._shape = (rows, dim)
         self._names = [f"{names}{k + 1}" for k in range(dim)]
+        if self.path is not None:
+            # A number takes 8 bytes, as text most often 20.
+            check_room(self.path, rows * dim * (20 if self.path.suffix.lower() == ".csv" else 8))
         self._stack = ExitStack()
         self._sink: Any = None
         self._done = 0

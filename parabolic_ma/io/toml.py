@@ -32,6 +32,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -49,6 +50,7 @@ from parabolic_ma.measures import (
     Samples,
     Uniform,
 )
+from parabolic_ma.points import as_floats
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.solvers.grid_solver import GridSolver
 from parabolic_ma.status import InputError, MissingExtraError
@@ -204,7 +206,12 @@ class _Context:
         """Return a path, relative to the folder of the TOML file."""
         path = self.folder / Path(name).expanduser()
         if not path.is_file():
-            raise InputError(f"path {name!r} names no file (looked for {path})")
+            if path.is_dir():
+                raise InputError(f"path {name!r} is a folder; give the name of a file in it")
+            raise InputError(
+                f"path {name!r} names no file (looked for {path}); it is taken relative to the "
+                "folder of the TOML file"
+            )
         return path
 
 
@@ -329,7 +336,7 @@ def _grid_density(table: GridDensityTable, context: _Context) -> GridDensity:
     if table.box is None:
         raise InputError("a grid_density needs box = [[lower, upper], ...], one pair per axis")
     if origin == "values":
-        values = np.asarray(table.values, dtype=float)
+        values = as_floats(table.values, "values")
     elif origin == "stored":
         values = context.stored(str(table.stored))
     else:
@@ -357,8 +364,13 @@ def _array(path: Path, key: str | None) -> Array:
     if path.suffix.lower() in {".npy", ".npz"}:
         try:
             loaded = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"path {path} cannot be read: {error}") from None
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            # NumPy takes any file it does not know for a pickle; what it advises is no good here.
+            reason = "" if "pickle" in str(error) else f" ({error})"
+            raise InputError(
+                f"path {path} cannot be read as {path.suffix[1:]}; it is damaged, of another kind, "
+                f"or holds objects and no numbers{reason}"
+            ) from None
         if path.suffix.lower() == ".npy":
             return np.asarray(loaded)
         with loaded:
@@ -379,7 +391,7 @@ def _samples(table: SamplesTable, context: _Context) -> Samples:
     origin = _exactly_one(table, ("points", "path", "stored"))
     weights: Any = table.weights
     if origin == "points":
-        points = np.asarray(table.points, dtype=float)
+        points = as_floats(table.points, "points")
     elif origin == "stored":
         points = context.stored(str(table.stored))
         weights = context.stored(weights) if isinstance(weights, str) else weights
@@ -392,7 +404,9 @@ def _samples(table: SamplesTable, context: _Context) -> Samples:
         raise InputError("weights names a column of the file in path; here give the numbers")
     bandwidth: Any = table.bandwidth
     return Samples(
-        points, weights, np.asarray(bandwidth) if isinstance(bandwidth, list) else bandwidth
+        points,
+        weights,
+        as_floats(bandwidth, "bandwidth") if isinstance(bandwidth, list) else bandwidth,
     )
 
 
@@ -420,13 +434,20 @@ def _potential(table: PotentialTable, context: _Context) -> Potential:
 def _function(name: str, field: str, folder: Path) -> Callable[[Array], Array]:
     """Import ``module:name``; modules beside the TOML file are found too."""
     module, _, attribute = name.partition(":")
-    if not (module and attribute):
-        raise InputError(f'{field} must be "module:name", got {name!r}')
+    if not (attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise InputError(
+            f'{field} must be "module:name", such as "model:potential" for the function potential '
+            f"in model.py, got {name!r}"
+        )
     sys.path.insert(0, str(folder.resolve()))
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{field} {name!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module does when it is run
+        raise InputError(
+            f"{field} {name!r} cannot be imported: {str(error) or type(error).__name__}; it is "
+            f"looked for beside the TOML file, in {folder.resolve()}, and among the installed "
+            "modules"
+        ) from error
     finally:
         sys.path.remove(str(folder.resolve()))
     if not callable(found):

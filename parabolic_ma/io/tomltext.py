@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 import numpy as np
 
 from parabolic_ma.status import FileFormatError, InputError, MissingExtraError
@@ -18,6 +19,17 @@ from parabolic_ma.status import FileFormatError, InputError, MissingExtraError
 __all__ = ["convert", "dump", "parse", "place"]
 
 T = TypeVar("T")
+
+# What msgspec says, in the words of TOML.
+_WORDS = {
+    "Object contains unknown field": "unknown key",
+    "Object missing required field": "missing key",
+    "Invalid enum value": "invalid value",
+    "Invalid value": "invalid value",
+    " | null": "",
+    "object": "table",
+    "array": "list",
+}
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
@@ -40,12 +52,64 @@ def convert(table: Any, kind: type[T], source: str) -> T:
     Raises
     ------
     InputError
-        If a key is unknown, missing, or of the wrong type; names the place as ``$.target.covs``.
+        If a key is unknown, missing, or of the wrong type; names the place as ``$.target.covs``,
+        and the keys or values that are allowed there.
     """
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{source}: {error}") from None
+        message = str(error)
+        allowed = _allowed(message, table, kind)
+        for theirs, ours in _WORDS.items():
+            message = message.replace(theirs, ours)
+        raise InputError(f"{source}: {message}{allowed}") from None
+
+
+def _allowed(message: str, table: Any, kind: Any) -> str:
+    """Name the keys or values that are allowed at the place that a message of msgspec is about."""
+    place = re.search(r"`\$([^`]*)`$", message)
+    steps = re.findall(r"\.(\w+)", place[1] if place else "")
+    node = msgspec.inspect.type_info(kind)
+    for step in steps:
+        structs = _structs(node, table)
+        if len(structs) > 1 or (structs and step == structs[0].tag_field):
+            return _kinds(structs)  # the tag itself is wrong
+        fields = {f.encode_name: f.type for f in structs[0].fields} if structs else {}
+        if step not in fields:
+            return ""
+        node, table = fields[step], table.get(step) if isinstance(table, Mapping) else None
+    structs = _structs(node, table)
+    if "unknown field" in message and len(structs) == 1:
+        tag = structs[0].tag_field
+        names = [f.encode_name for f in structs[0].fields if f.encode_name != "stored"]
+        return _choice([*([tag] if tag else []), *names])
+    if "missing required field `kind`" in message:
+        return _kinds(structs)
+    values = [str(v) for n in _alternatives(node) for v in getattr(n, "values", ())]
+    if any(isinstance(n, msgspec.inspect.FloatType) for n in _alternatives(node)):
+        values.append("a number")
+    return _choice(values) if "Invalid enum value" in message else ""
+
+
+def _alternatives(node: Any) -> tuple[Any, ...]:
+    """The types of a union, or the type itself, without what stands for nothing given."""
+    return tuple(getattr(node, "types", (node,)))
+
+
+def _structs(node: Any, table: Any) -> list[Any]:
+    """The tables that may be meant: the one that ``kind`` names, or all of them."""
+    found = [n for n in _alternatives(node) if isinstance(n, msgspec.inspect.StructType)]
+    named = [n for n in found if isinstance(table, Mapping) and n.tag == table.get(n.tag_field)]
+    return named if len(found) > 1 and named else found
+
+
+def _kinds(structs: list[Any]) -> str:
+    """The kinds of table that a user may write; the others stand in solution files only."""
+    return _choice(sorted(str(s.tag) for s in structs if s.tag != "tabulated"))
+
+
+def _choice(names: list[str]) -> str:
+    return f" (allowed: {', '.join(names)})"
 
 
 @contextmanager

@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from parabolic_ma.grid import Box
-from parabolic_ma.measures.protocol import check_tail_mass, positive_definite
+from parabolic_ma.measures.protocol import (
+    check_tail_mass,
+    normalized_weights,
+    positive_definite,
+)
 from parabolic_ma.measures.quantiles import marginal_interval
-from parabolic_ma.points import as_points, generator, restore
+from parabolic_ma.points import as_count, as_floats, as_points, brief, generator, restore
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array, Rng
 
@@ -24,6 +28,7 @@ __all__ = ["Gaussian", "GaussianMixture"]
 
 _LOG_TWO_PI = math.log(2 * math.pi)
 _CHUNK = 1 << 20  # point-component pairs worked on at a time: 8 MiB an array
+_SMALLEST_VARIANCE, _LARGEST_VARIANCE = 1e-100, 1e100  # with room for squares and products
 _PAIRS_PROBED = 64  # components between which log-concavity is probed
 
 
@@ -68,11 +73,11 @@ class Gaussian:
     log_concave: ClassVar[bool | None] = True
 
     def __init__(self, mean: ArrayLike, cov: ArrayLike) -> None:
-        mean = np.atleast_1d(np.array(mean, dtype=np.float64))
+        mean = np.atleast_1d(as_floats(mean, "mean")).copy()
         if mean.ndim != 1 or len(mean) == 0:
             raise InputError(f"mean must be a number or have shape (d,), got shape {mean.shape}")
         if not np.all(np.isfinite(mean)):
-            raise InputError(f"mean must be finite, got {mean.tolist()}")
+            raise InputError(f"mean must be finite, got {brief(mean)}")
         matrix = _covariance(cov, len(mean), "cov")
         cholesky, whitening, precision, log_normalizer = _factors(matrix)
         object.__setattr__(self, "mean", mean)
@@ -122,7 +127,8 @@ class Gaussian:
 
     def sample(self, n: int, rng: Rng = None) -> Array:
         """Draw ``n`` independent points, shape ``(n, d)``."""
-        return self.mean + generator(rng).standard_normal((n, self.dim)) @ self._cholesky.T
+        shape = (as_count(n), self.dim)
+        return self.mean + generator(rng).standard_normal(shape) @ self._cholesky.T
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -170,7 +176,7 @@ class GaussianMixture:
     normalized: ClassVar[bool] = True
 
     def __init__(self, means: ArrayLike, covs: ArrayLike, weights: ArrayLike | None = None) -> None:
-        means = np.array(means, dtype=np.float64)
+        means = as_floats(means, "means").copy()
         if means.ndim == 1:
             means = means[:, None]
         if means.ndim != 2 or means.size == 0:
@@ -178,7 +184,7 @@ class GaussianMixture:
                 f"means must have shape (K, d), or (K,) for d = 1; got shape {means.shape}"
             )
         if not np.all(np.isfinite(means)):
-            raise InputError(f"means must be finite, got {means.tolist()}")
+            raise InputError(f"means must be finite, got {brief(means)}")
         matrices = _covariances(covs, *means.shape)
         shares = _weights(weights, len(means))
         factors = [_factors(cov) for cov in matrices]
@@ -256,7 +262,7 @@ class GaussianMixture:
 
     def sample(self, n: int, rng: Rng = None) -> Array:
         """Draw ``n`` independent points, shape ``(n, d)``."""
-        rng = generator(rng)
+        n, rng = as_count(n), generator(rng)
         component = rng.choice(len(self.means), size=n, p=self.weights)
         points = rng.standard_normal((n, self.dim))
         for k, (mean, cholesky) in enumerate(zip(self.means, self._choleskys, strict=True)):
@@ -305,6 +311,12 @@ def _log_sum_exp(terms: Array) -> tuple[Array, Array]:
 
 def _factors(cov: Array) -> tuple[Array, Array, Array, float]:
     """Cholesky factor, its inverse, the precision, and ``log det(2 pi cov) / 2``."""
+    variances = np.diag(cov)
+    if not (variances.min() >= _SMALLEST_VARIANCE and variances.max() <= _LARGEST_VARIANCE):
+        raise InputError(
+            f"variances must lie between {_SMALLEST_VARIANCE:g} and {_LARGEST_VARIANCE:g}, got "
+            f"{brief(variances)}; use other units"
+        )
     cholesky = np.linalg.cholesky(cov)
     whitening = np.linalg.inv(cholesky)
     log_normalizer = 0.5 * len(cov) * _LOG_TWO_PI + float(np.log(np.diag(cholesky)).sum())
@@ -313,7 +325,7 @@ def _factors(cov: Array) -> tuple[Array, Array, Array, float]:
 
 def _covariance(value: Any, dim: int, name: str) -> Array:
     """Covariance matrix from a variance, ``dim`` variances or a matrix."""
-    cov = np.asarray(value, dtype=np.float64)
+    cov = as_floats(value, name)
     if cov.ndim == 2:
         return positive_definite(cov, dim, name)
     if cov.ndim > 2 or (cov.ndim == 1 and len(cov) != dim):
@@ -324,7 +336,7 @@ def _covariance(value: Any, dim: int, name: str) -> Array:
     variances = np.broadcast_to(cov, (dim,))
     if not (np.all(np.isfinite(variances)) and np.all(variances > 0)):
         raise InputError(
-            f"{name} must hold positive, finite variances, got {cov.tolist()}; a measure without "
+            f"{name} must hold positive, finite variances, got {brief(cov)}; a measure without "
             "density has no potential"
         )
     return np.diag(variances)
@@ -332,7 +344,7 @@ def _covariance(value: Any, dim: int, name: str) -> Array:
 
 def _covariances(value: Any, count: int, dim: int) -> Array:
     """Covariance matrices ``(count, dim, dim)`` from what `GaussianMixture` allows."""
-    covs = np.asarray(value, dtype=np.float64)
+    covs = as_floats(value, "covs")
     if covs.ndim == 0:
         return np.repeat(_covariance(covs, dim, "covs")[None], count, axis=0)
     if covs.shape == (count,):
@@ -351,9 +363,9 @@ def _weights(value: Any, count: int) -> Array:
     """Normalised weights, shape ``(count,)``."""
     if value is None:
         return np.full(count, 1.0 / count)
-    weights = np.asarray(value, dtype=np.float64)
+    weights = as_floats(value, "weights")
     if weights.shape != (count,):
         raise InputError(f"weights must have shape ({count},), one a mean; got {weights.shape}")
     if not (np.all(np.isfinite(weights)) and np.all(weights > 0)):
-        raise InputError(f"weights must be positive and finite, got {weights.tolist()}")
-    return np.asarray(weights / weights.sum())
+        raise InputError(f"weights must be positive and finite, got {brief(weights)}")
+    return normalized_weights(weights)

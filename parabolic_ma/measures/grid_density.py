@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.measures.protocol import check_tail_mass
 from parabolic_ma.measures.uniform import inside
-from parabolic_ma.points import as_points, generator, restore
+from parabolic_ma.points import as_count, as_floats, as_points, generator, restore
 from parabolic_ma.splines import evaluate, prefilter
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array, Rng
@@ -79,7 +79,7 @@ class GridDensity:
         self, values: ArrayLike, box: Box | Sequence[Sequence[float]], floor: float = 1e-6
     ) -> None:
         box = Box.of(box)
-        values = np.array(values, dtype=np.float64)
+        values = as_floats(values, "values")
         if values.ndim != box.dim or values.ndim > 3 or min(values.shape, default=0) < 2:
             raise InputError(
                 f"values of shape {values.shape} do not fit a box with {box.dim} axes; give one, "
@@ -87,9 +87,9 @@ class GridDensity:
             )
         grid = Grid(box, values.shape)
         _check_values(values, grid)
+        if not (isinstance(floor, (int, float, np.number)) and 0.0 <= floor < 1.0):
+            raise InputError(f"floor must be at least 0 and below 1, got {floor}; try 1e-6")
         floor = float(floor)
-        if not 0.0 <= floor < 1.0:
-            raise InputError(f"floor must be at least 0 and below 1, got {floor:g}; try 1e-6")
         lifted = np.maximum(values, floor * values.max())
         if not lifted.min() > 0:
             raise InputError(
@@ -122,7 +122,7 @@ class GridDensity:
         floor : float
             As in `GridDensity`.
         """
-        picture = np.asarray(rows, dtype=np.float64)
+        picture = as_floats(rows, "a picture")
         if picture.ndim != 2 or min(picture.shape) < 2:
             raise InputError(
                 f"a picture must have shape (height, width), at least (2, 2), got {picture.shape}; "
@@ -187,7 +187,7 @@ class GridDensity:
 
     def sample(self, n: int, rng: Rng = None) -> Array:
         """Draw ``n`` points, shape ``(n, d)``: a cell by its mass, then evenly in it."""
-        return sample_cells(self.grid, self.values, n, generator(rng))
+        return sample_cells(self.grid, self.values, as_count(n), generator(rng))
 
     def _evaluate(self, points: Array, order: int) -> tuple[Array, ...]:
         clamped = np.clip(points, self.box.lower, self.box.upper)
@@ -203,9 +203,11 @@ def _check_values(values: Array, grid: Grid) -> None:
         raise InputError(
             f"a density must be finite and not negative; values[{', '.join(map(str, index))}] (at "
             f"x = ({center})) is {values[index]}, and {int(bad.sum())} of {values.size} values are "
-            "of that kind"
+            "of that kind: replace them, by 0 where there is no mass"
         )
     if not values.max() > 0:
         raise InputError("all values of the density are zero; it needs some mass")
-    if not math.isfinite(values.sum()):
+    with np.errstate(over="ignore"):
+        total = float(values.sum())
+    if not math.isfinite(total):
         raise InputError("the values are too large to be summed; divide them by their maximum")

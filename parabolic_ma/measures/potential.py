@@ -14,8 +14,8 @@ from parabolic_ma.measures.grid_density import sample_cells
 from parabolic_ma.measures.protocol import check_tail_mass
 from parabolic_ma.measures.support import Landscape, find_support, survey
 from parabolic_ma.measures.uniform import inside
-from parabolic_ma.points import as_points, generator, restore
-from parabolic_ma.status import InputError, MissingExtraError
+from parabolic_ma.points import as_count, as_floats, as_points, generator, restore
+from parabolic_ma.status import InputError, MissingExtraError, ParabolicMAError
 from parabolic_ma.typing import Array, Rng
 
 __all__ = ["Potential"]
@@ -89,8 +89,14 @@ class Potential:
             raise InputError(f"function must be callable on (n, d) points, got {function!r}")
         if gradient is not None and not callable(gradient):
             raise InputError(f"gradient must be callable on (n, d) points, got {gradient!r}")
-        if isinstance(dim, bool) or int(dim) != dim or dim < 1:
+        if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
             raise InputError(f"dim must be a positive integer, got {dim!r}")
+        if not isinstance(normalized, (bool, np.bool_)):
+            raise InputError(f"normalized must be True or False, got {normalized!r}")
+        if log_concave is not None and not isinstance(log_concave, (bool, np.bool_)):
+            raise InputError(
+                f"log_concave must be True, False or None for not known, got {log_concave!r}"
+            )
         if framework not in _FRAMEWORKS:
             raise InputError(
                 f"framework must be one of {', '.join(_FRAMEWORKS)}; got {framework!r}"
@@ -170,7 +176,7 @@ class Potential:
         48^3 in 3D, over the box that holds all but 1e-10 of the mass.
         """
         grid, masses = self._quadrature
-        return sample_cells(grid, masses, n, generator(rng))
+        return sample_cells(grid, masses, as_count(n), generator(rng))
 
     @cached_property
     def _landscape(self) -> Landscape:
@@ -236,10 +242,10 @@ class Potential:
     def _call(self, points: Array) -> Array:
         # A copy: the caller's points are safe from a function that works in place.
         if self.framework == "numpy":
-            return _as_floats(self.function(points.copy()))
+            return _returned(self.function, points.copy(), "the potential")
         torch = _import_torch(self._TORCH_EXTRA)
         with torch.no_grad():
-            return _as_floats(self.function(torch.tensor(points)))
+            return _returned(self.function, torch.tensor(points), "the potential")
 
     def _finite(self, points: Array) -> Array:
         values = self._values(points)
@@ -274,9 +280,9 @@ class Potential:
         if self._given_gradient is not None:
             if self.framework == "torch":
                 torch = _import_torch(self._TORCH_EXTRA)
-                values = _as_floats(self._given_gradient(torch.tensor(points)))
+                values = _returned(self._given_gradient, torch.tensor(points), "the gradient")
             else:
-                values = _as_floats(self._given_gradient(points.copy()))
+                values = _returned(self._given_gradient, points.copy(), "the gradient")
             if values.shape != points.shape:
                 raise InputError(
                     f"the gradient must map points of shape (n, {self.dim}) to the same shape; "
@@ -286,9 +292,13 @@ class Potential:
         if self.framework == "torch":
             torch = _import_torch(self._TORCH_EXTRA)
             leaf = torch.tensor(points, requires_grad=True)
-            (slope,) = torch.autograd.grad(self.function(leaf).sum(), leaf)
-            return _as_floats(slope)
+            return _returned(self._automatic, leaf, "the automatic gradient of the potential")
         return self._differences(points)
+
+    def _automatic(self, leaf: Any) -> Any:
+        """Gradient at a torch tensor that records what is done with it."""
+        torch = _import_torch(self._TORCH_EXTRA)
+        return torch.autograd.grad(self.function(leaf).sum(), leaf)[0]
 
     def _differences(self, points: Array) -> Array:
         """Central differences of ``f``; one-sided ones at the faces of the box."""
@@ -314,16 +324,20 @@ class Potential:
         return np.asarray(((upper - lower) / gaps).T)
 
 
-def _as_floats(returned: Any) -> Array:
-    """What a user's function returned, as a float64 array."""
-    if hasattr(returned, "detach"):
-        returned = returned.detach().cpu().numpy()
+def _returned(function: Callable[[Any], Any], points: Any, name: str) -> Array:
+    """What a user's function returns, as a float64 array; its accidents as an `InputError`."""
     try:
-        return np.asarray(returned, dtype=np.float64)
-    except (TypeError, ValueError):
+        values = function(points)
+    except ParabolicMAError:
+        raise
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"the potential must return numbers, it returned {type(returned).__name__}"
-        ) from None
+            f"{name} raised {type(error).__name__}: {error}; it is called with points of shape "
+            f"(n, d), here {tuple(points.shape)}, and must work for every n"
+        ) from error
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return as_floats(values, f"what {name} returns")
 
 
 def _import_torch(extra: str) -> Any:

@@ -7,10 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from parabolic_ma.grid import Box
+from parabolic_ma.points import as_floats, brief
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array, Rng
 
-__all__ = ["Measure", "check_tail_mass", "positive_definite"]
+__all__ = ["Measure", "check_tail_mass", "normalized_weights", "positive_definite"]
 
 
 @runtime_checkable
@@ -55,10 +56,19 @@ class Measure(Protocol):
 
 def check_tail_mass(tail_mass: float) -> float:
     """Return the tail mass as a float between 0 and 1, both excluded."""
-    value = float(tail_mass)
-    if not 0.0 < value < 1.0:
-        raise InputError(f"tail_mass must lie strictly between 0 and 1, got {value:g}; try 1e-12")
-    return value
+    if not (isinstance(tail_mass, (int, float, np.number)) and 0.0 < tail_mass < 1.0):
+        raise InputError(f"tail_mass must lie strictly between 0 and 1, got {tail_mass}; try 1e-12")
+    return float(tail_mass)
+
+
+def normalized_weights(weights: Array) -> Array:
+    """Return finite, non-negative weights divided by their sum, however large they are."""
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total):
+        weights = weights / weights.max()
+        total = weights.sum()
+    return np.asarray(weights / total)
 
 
 def positive_definite(matrix: Any, dim: int, name: str) -> Array:
@@ -79,21 +89,28 @@ def positive_definite(matrix: Any, dim: int, name: str) -> Array:
         If it has another shape, is not finite, not symmetric, or not positive definite to working
         precision.
     """
-    values = np.asarray(matrix, dtype=np.float64)
+    values = as_floats(matrix, name)
     if values.shape != (dim, dim):
         raise InputError(f"{name} must have shape ({dim}, {dim}), got {values.shape}")
     if not np.all(np.isfinite(values)):
-        raise InputError(f"{name} must be finite, got {values.tolist()}")
+        raise InputError(f"{name} must be finite, got {brief(values)}")
     if not np.allclose(values, values.T, rtol=1e-8, atol=1e-12 * float(np.abs(values).max())):
-        raise InputError(f"{name} must be symmetric, got {values.tolist()}")
+        raise InputError(f"{name} must be symmetric, got {brief(values)}")
     values = 0.5 * (values + values.T)
     # Scaled to unit diagonal first: axes in different units are not a near singularity.
-    scale = np.sqrt(np.maximum(np.diag(values), np.finfo(float).tiny))
+    diagonal = np.diag(values)
+    if not diagonal.min() > 0:
+        raise InputError(
+            f"{name} is singular or not positive definite: its diagonal, the variances, is "
+            f"{brief(diagonal)} and must be positive; drop coordinates that are constant, or add a "
+            "small variance"
+        )
+    scale = np.sqrt(diagonal)
     smallest = float(np.linalg.eigvalsh(values / np.outer(scale, scale))[0])
     if not smallest > 8 * dim * np.finfo(float).eps:
         raise InputError(
             f"{name} is singular or not positive definite (smallest eigenvalue of its correlation "
-            f"matrix {smallest:.3g}): {values.tolist()}; drop coordinates that depend on others, "
+            f"matrix {smallest:.3g}): {brief(values)}; drop coordinates that depend on others, "
             "or add a small variance to the diagonal"
         )
     return values

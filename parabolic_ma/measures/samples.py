@@ -12,9 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.measures.protocol import check_tail_mass, positive_definite
+from parabolic_ma.measures.protocol import (
+    check_tail_mass,
+    normalized_weights,
+    positive_definite,
+)
 from parabolic_ma.measures.quantiles import lower_quantile
-from parabolic_ma.points import as_points, generator, restore
+from parabolic_ma.points import as_count, as_floats, as_points, generator, restore
 from parabolic_ma.splines import evaluate, prefilter
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array, Rng
@@ -27,6 +31,8 @@ _MARGIN = 9.0  # bandwidths between the outermost points and the faces of the ta
 _SMALLEST_KERNEL = 0.1  # variance left to the kernel where the table is very coarse
 _TINY = 1e-280  # below this the convolution has lost its relative accuracy
 _CHUNK = 1 << 21
+_ROUNDING = 64 * np.finfo(float).eps  # relative spread that is rounding and nothing else
+_SMALLEST_SPREAD, _LARGEST_SPREAD = 1e-50, 1e50  # so that variances are no over- or underflow
 _TAIL_BINS = 16  # per bandwidth, for the marginals of `support`
 
 
@@ -158,7 +164,7 @@ class Samples:
 
     def sample(self, n: int, rng: Rng = None) -> Array:
         """Draw ``n`` points of the estimate, shape ``(n, d)``: a data point plus kernel noise."""
-        rng = generator(rng)
+        n, rng = as_count(n), generator(rng)
         chosen = rng.choice(len(self.points), size=n, p=self.weights)
         return self.points[chosen] + rng.standard_normal((n, self.dim)) @ self._cholesky.T
 
@@ -189,7 +195,7 @@ class Samples:
 
 def _checked_points(points: Any) -> Array:
     """Points of shape ``(n, d)`` with at least two rows, all finite."""
-    values = np.array(points, dtype=np.float64)
+    values = as_floats(points, "points").copy()
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2 or values.shape[1] == 0:
@@ -203,8 +209,8 @@ def _checked_points(points: Any) -> Array:
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(
-            f"points must be finite; row {row} is {values[row].tolist()}, and {int(bad.sum())} of "
-            f"{len(values)} rows are of that kind: remove them"
+            f"points must be finite; points[{row}] is {values[row].tolist()}, and {int(bad.sum())} "
+            f"of {len(values)} rows are of that kind: remove them"
         )
     return values
 
@@ -213,14 +219,17 @@ def _checked_weights(weights: Any, count: int) -> Array:
     """Normalised weights, shape ``(count,)``."""
     if weights is None:
         return np.full(count, 1.0 / count)
-    values = np.asarray(weights, dtype=np.float64)
+    values = as_floats(weights, "weights")
     if values.shape != (count,):
         raise InputError(f"weights must have shape ({count},), one a point; got {values.shape}")
     if not (np.all(np.isfinite(values)) and np.all(values >= 0) and np.sum(values > 0) >= 2):
         raise InputError(
-            "weights must be finite and not negative, and at least two of them positive"
+            "weights must be finite and not negative, and at least two of them positive; got "
+            f"{int(np.sum(values > 0))} positive, {int(np.sum(values == 0))} zero, "
+            f"{int(np.sum(values < 0))} negative and {int(np.sum(np.isnan(values)))} that are no "
+            "number"
         )
-    return np.asarray(values / values.sum())
+    return normalized_weights(values)
 
 
 def _plain_bandwidth(bandwidth: Any) -> float | Array | None:
@@ -234,7 +243,7 @@ def _plain_bandwidth(bandwidth: Any) -> float | Array | None:
 def _kernel_cov(points: Array, weights: Array, bandwidth: Any) -> Array:
     """Covariance of the kernel."""
     dim = points.shape[1]
-    given = None if bandwidth is None else np.asarray(bandwidth, dtype=np.float64)
+    given = None if bandwidth is None else as_floats(bandwidth, "bandwidth")
     if given is not None and given.ndim > 0:
         return positive_definite(given, dim, "the bandwidth matrix")
     effective = 1.0 / float(np.sum(weights**2))
@@ -243,9 +252,28 @@ def _kernel_cov(points: Array, weights: Array, bandwidth: Any) -> Array:
         raise InputError(
             f"bandwidth must be None, a positive factor or a ({dim}, {dim}) matrix; got {bandwidth}"
         )
+    _check_spread(points)
     shifted = points - weights @ points
     cov = (shifted * weights[:, None]).T @ shifted / (1.0 - 1.0 / effective)
     return factor**2 * positive_definite(cov, dim, "the covariance of the points")
+
+
+def _check_spread(points: Array) -> None:
+    """Refuse coordinates that are constant, or all but constant for their size."""
+    with np.errstate(over="ignore"):
+        spread, size = np.ptp(points, axis=0), np.abs(points).max(axis=0)
+    if not np.all(spread < _LARGEST_SPREAD):
+        raise InputError(
+            f"points reach up to {size.max():g} and are spread over {spread.max():g}; the spread "
+            f"must be below {_LARGEST_SPREAD:g}: use other units, or remove the outliers"
+        )
+    flat = np.flatnonzero(spread <= np.maximum(_ROUNDING * size, _SMALLEST_SPREAD))
+    if len(flat):
+        k = int(flat[0])
+        raise InputError(
+            f"the covariance of the points is singular: column {k} (from 0) is constant, all are "
+            f"{points[0, k]:.8g}; drop that column, or give bandwidth= as a covariance matrix"
+        )
 
 
 def _binned_quantile(values: Array, weights: Array, sd: float, probability: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from parabolic_ma.grid import Box
 from parabolic_ma.measures.protocol import check_tail_mass
-from parabolic_ma.points import as_points, generator, restore
+from parabolic_ma.points import as_count, as_points, generator, restore
 from parabolic_ma.typing import Array, Rng
 
 __all__ = ["Uniform", "inside"]
@@ -76,4 +76,5 @@ class Uniform:
 
     def sample(self, n: int, rng: Rng = None) -> Array:
         """Draw ``n`` independent points, shape ``(n, d)``."""
-        return generator(rng).uniform(self.box.lower, self.box.upper, size=(n, self.dim))
+        shape = (as_count(n), self.dim)
+        return generator(rng).uniform(self.box.lower, self.box.upper, size=shape)

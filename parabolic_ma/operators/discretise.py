@@ -103,6 +103,8 @@ def discretise(
     if boundary == "auto":
         boundary = "box" if inner.bounded or inner_box is not None else "free"
     names = ("reference", "target") if on_reference else ("target", "reference")
+    if boundary == "periodic":
+        _check_periods((source, inner), (source_box, inner_box), names)
     box, cut = _box(source, source_box, tail_mass, names[0])
     image_box, image_cut = _box(inner, inner_box, tail_mass, names[1])
     grid = Grid(box, shape)
@@ -122,6 +124,18 @@ def discretise(
         side, boundary, grid, log_source, log_normalizer, density, matrix, center, image,
         cut + (image_cut if boundary != "free" else 0.0),
     )  # fmt: skip
+
+
+def _check_periods(
+    measures: tuple[Measure, Measure], boxes: tuple[Box | None, Box | None], names: tuple[str, str]
+) -> None:
+    """Refuse measures on all of space, which have no period."""
+    for measure, box, name in zip(measures, boxes, names, strict=True):
+        if not measure.bounded and box is None:
+            raise InputError(
+                f'boundary="periodic" is for measures on a torus, and the {name} lives on all of '
+                f'space; give its period as {name}_box=, or use boundary="free"'
+            )
 
 
 def _box(measure: Measure, given: Box | None, tail_mass: float, name: str) -> tuple[Box, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.io.atomic import replacing
+from parabolic_ma.io.atomic import check_writable, replacing
 from parabolic_ma.measures import GaussianMixture, GridDensity, Potential, Samples, Uniform
 from parabolic_ma.plotting import palette
 from parabolic_ma.status import InputError, MissingExtraError
@@ -19,7 +20,7 @@ from parabolic_ma.typing import Array
 if TYPE_CHECKING:
     from parabolic_ma.solution import Solution
 
-__all__ = ["plot_solution"]
+__all__ = ["check_picture", "plot_solution"]
 
 FORMATS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
@@ -46,6 +47,26 @@ _STYLE = {
     "mathtext.fontset": "dejavusans",
     "svg.fonttype": "none",
 }
+
+
+def check_picture(path: str | Path) -> None:
+    """Look before the work whether a picture can be drawn and written.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    InputError
+        If the file cannot be written, or its ending names no format of pictures.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("Drawing a solution", "plot")
+    check_writable(path)
+    if Path(path).suffix.lower() not in FORMATS:
+        raise InputError(
+            f"cannot write a picture to {str(path)!r}; the ending must be one of "
+            f"{', '.join(FORMATS)}"
+        )
 
 
 def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
@@ -88,11 +109,8 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
             f"the figure shows problems in one or two dimensions, this one has {dim}; "
             "plot two coordinates of solution.sample(n) instead"
         )
-    if path is not None and Path(path).suffix.lower() not in FORMATS:
-        raise InputError(
-            f"cannot write a picture to {str(path)!r}; the ending must be one of "
-            f"{', '.join(FORMATS)}"
-        )
+    if path is not None:
+        check_picture(path)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(12.0, 4.6), dpi=120, facecolor="white")
         outer = figure.add_gridspec(
@@ -430,7 +448,8 @@ def _draw_convergence(ax: Any, solution: Solution) -> None:
     for name, label, colour, line, marker in curves:
         values = np.abs(np.asarray(history[name], dtype=float)) if name in history else np.empty(0)
         known = np.isfinite(values) & (values > 0)
-        if not known.any():
+        # One value, the result's own, makes a residual but no curve.
+        if np.count_nonzero(known) < (1 if name == "residual" else 2):
             continue
         steps = np.arange(1, values.size + 1)
         ax.plot(
@@ -454,8 +473,8 @@ def _draw_convergence(ax: Any, solution: Solution) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     ax.grid(axis="y", color=palette.FAINT, alpha=0.25, linewidth=0.6)
     ax.legend(
-        loc="center left", bbox_to_anchor=(-0.02, -0.135), ncols=len(drawn), fontsize=8.5,
-        handlelength=1.4, handletextpad=0.4, columnspacing=1.0, borderaxespad=0.0, borderpad=0.0,
+        loc="center left", bbox_to_anchor=(-0.02, -0.135), ncols=len(drawn), fontsize=8.0,
+        handlelength=1.2, handletextpad=0.4, columnspacing=0.8, borderaxespad=0.0, borderpad=0.0,
     )  # fmt: skip
     if "level" in history:
         _mark_levels(ax, history["level"])

@@ -227,12 +227,15 @@ class GridSolver:
         if not state.last_grid:
             coarser.append(iterate)
             iterate = prolong(kernels, iterate, discretised.grid.shape, discretised.boundary)
+        conservative = self._inner(problem, discretised.boundary) == "cell"
         extrapolate = self.richardson and bool(coarser) and status is Status.CONVERGED
         parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
         coarse_w2, coarse_constant, map_change = math.nan, math.nan, math.nan
         core = interior(iterate.u).copy()
         if coarser:
-            coarse_w2, coarse_constant = _coarse_figures(plan, coarser[-1], len(coarser) - 1)
+            coarse_w2, coarse_constant = _coarse_figures(
+                plan, coarser[-1], len(coarser) - 1, conservative
+            )
             before = prolong(kernels, coarser[-1], core.shape, discretised.boundary)
             map_change = changes[-1]
             if discretised.side == "target" and state.last_grid:
@@ -243,7 +246,7 @@ class GridSolver:
             discretised.grid, core, discretised.matrix, discretised.center, discretised.image,
             discretised.boundary,
         )  # fmt: skip
-        if self._inner(problem, discretised.boundary) == "cell":
+        if conservative:
             equation: Any = state.equation if state.last_grid else plan.equation(plan.sources[-1])
             mass, area = equation.images(iterate)
             parts = with_images(parts, mass, area, discretised.grid.cell_volume)
@@ -421,12 +424,17 @@ def _ratio(coarse: Iterate, fine: Array) -> float:
     return math.prod(f / c for f, c in sizes) ** (1.0 / fine.ndim)
 
 
-def _coarse_figures(plan: Plan, iterate: Iterate, index: int) -> tuple[float, float]:
+def _coarse_figures(
+    plan: Plan, iterate: Iterate, index: int, conservative: bool
+) -> tuple[float, float]:
     """Squared distance and log constant on a coarser grid."""
     grid = Grid(plan.problem.grid.box, interior(iterate.u).shape)
     parts = evaluate(plan.kernels, plan.problem, grid, iterate.u)
     weight = np.exp(plan.sources[index]) * grid.cell_volume
-    balanced = np.exp(parts.log_inner + parts.log_det).sum() * grid.cell_volume
+    if conservative:
+        balanced = plan.equation(plan.sources[index]).images(iterate)[0].sum()
+    else:
+        balanced = np.exp(parts.log_inner + parts.log_det).sum() * grid.cell_volume
     return (
         squared_distance(grid, parts.gradient, weight) / weight.sum(),
         math.log(balanced / weight.sum()),

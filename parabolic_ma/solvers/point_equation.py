@@ -19,6 +19,7 @@ CLIP = 3e-3  # smallest ratio of the eigenvalues that the operator (not the resi
 _EDGE = (0.25, 1.0)  # least outward drift of face cells in the multigrid, at a free boundary
 _TRUE_EDGE = (1.0, 0.02)  # the same in the matrix: its rows must not vanish
 PECLET = 2.0  # drift over diffusion above which a row is made upwind
+_ISOTROPIC = 0.1  # least eigenvalue, over the affine map's, from which the smoother may be weak
 _NORM_FLOOR = 1e-4  # weight of cells without mass in the linear solver's norm
 _MOST_CYCLES = 8
 _TIGHT = 2e-2  # linear tolerances below it may take more cycles
@@ -60,6 +61,7 @@ class PointEquation:
         self.log_cap = math.log(_DETERMINANT_CAP * float(np.linalg.det(a)))
         # along axis k the linearised operator is 1 / A_kk about the affine map
         widths = (box.widths[0] * math.sqrt(a[0, 0]), box.widths[1] * math.sqrt(a[1, 1]))
+        self._affine_eigenvalue = float(np.linalg.eigvalsh(a)[0])
         self.edge = _EDGE if problem.boundary == "free" else (0.0, 0.0)
         self.multigrid = Multigrid(kernels, self.shape, self.ghosts, widths, self.edge)
         self.linear = ConjugateResiduals(kernels, self.multigrid, self._product)
@@ -97,7 +99,14 @@ class PointEquation:
             )
         )  # fmt: skip
         self._hold_faces()
+        self._choose_smoother(measured)
         return measured
+
+    def _choose_smoother(self, measured: Measured) -> None:
+        """Two sweeps do where the Hessian is far from degenerate and no face is free, else four."""
+        isotropic = measured.min_eigenvalue > _ISOTROPIC * self._affine_eigenvalue
+        bounded = self.edge[1] == 0.0
+        self.multigrid.degree = 2 if isotropic and bounded else 4
 
     def _hold_faces(self) -> None:
         """Give the multigrid strong drifts at a free boundary; keep the matrix's own beside."""

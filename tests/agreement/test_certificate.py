@@ -12,8 +12,8 @@ from convergence.problems import root_mean_square, spline_error
 from scipy.integrate import quad
 
 import parabolic_ma as pma
-from parabolic_ma.operators.legendre import polished_conjugate
 from parabolic_ma import backends
+from parabolic_ma.operators.legendre import polished_conjugate
 from parabolic_ma.solvers.certificate import duality_gap
 
 # An estimate from two grids is right to its own relative error, which the next order and the

@@ -157,7 +157,7 @@ def test_catalog_problems_start_from_a_file_and_draw(capsys):
     [
         (["nothing"], "catalog has no problem 'nothing'"),
         (["no.toml"], r"no\.toml cannot be read"),
-        (["bad.toml"], r"bad\.toml: Object contains unknown field `x`"),
+        (["bad.toml"], r"bad\.toml: unknown key `x` .allowed: reference, target"),
         (["p.toml", "-o", "no/out.h5"], "the folder no does not exist"),
         (["p.toml", "--plot", "no/out.png"], "the folder no does not exist"),
         (["p.toml", "-o", "."], "it is a folder"),
@@ -356,7 +356,7 @@ def test_convert(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "csv", "-o", "s.h5"], "is the solution itself"),
+        (["--to", "csv", "-o", "s.h5"], "it is a file that is read"),
         (["--to", "arviz", "-n", "3"], "multiple of 4, for 4 chains; got 3"),
         (["--to", "excel"], "Invalid value"),
         ([], "requires an argument"),

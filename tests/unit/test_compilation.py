@@ -67,6 +67,9 @@ def test_a_solve_says_that_it_compiles(problem, make_solution, capsys):
             outer(1.0)
             return SimpleNamespace(rows=[], progress={"level": "8x8"})
 
+        def step(self, _problem, state):
+            return state
+
         def terminate(self, _problem, _state):
             return pma.Status.CONVERGED
 

@@ -178,15 +178,15 @@ def test_code_runs_only_where_it_is_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('kind = "gausian"', r"Invalid value 'gausian' - at `\$.target.kind`"),
-        ("mean = 1", r"missing required field `kind` - at `\$.target`"),
-        ('kind = "gaussian"\nmena = 1', r"unknown field `mena` - at `\$.target`"),
+        ('kind = "gausian"', r"invalid value 'gausian' - at `\$.target.kind`"),
+        ("mean = 1", r"missing key `kind` - at `\$.target`"),
+        ('kind = "gaussian"\nmena = 1', r"unknown key `mena` - at `\$.target`"),
         ('kind = "gaussian"\nmean = [0, 0]\ncov = "1"', r"`str` - at `\$.target.cov`"),
         ('kind = "gaussian"\nmean = [0, 0]\ncov = -1', r"- at `\$.target.cov`"),
         ('kind = "gaussian"\nmean = [0, 0]', r"needs mean and cov, or fitted = true"),
         ('kind = "gaussian"\nmean = [0, 0]\nfitted = true', r"drop them - at `\$.target.fitted`"),
         ('kind = "gaussian"\nmean = 0\ncov = 1', r"problem: .*- at `\$`"),
-        ('kind = "gaussian_mixture"\nmeans = [[0, 0]]', r"missing required field `covs`"),
+        ('kind = "gaussian_mixture"\nmeans = [[0, 0]]', r"missing key `covs`"),
         (
             'kind = "gaussian_mixture"\nmeans = [[0, 0]]\ncovs = [[1, 2], [3, "x"]]',
             r"`\$.target.covs\[...\]\[...\]`|`\$.target.covs",
@@ -218,9 +218,9 @@ def test_errors_name_the_place(text, message):
 def test_errors_of_whole_documents():
     with pytest.raises(pma.FileFormatError, match=r"problem is not valid TOML: .*line 2"):
         problem_from_toml("a = 1\nb = = 2\n")
-    with pytest.raises(pma.InputError, match="missing required field `target`"):
+    with pytest.raises(pma.InputError, match="missing key `target`"):
         problem_from_toml(UNIT)
-    with pytest.raises(pma.InputError, match="unknown field `extra`"):
+    with pytest.raises(pma.InputError, match="unknown key `extra`"):
         problem_from_toml(f"extra = 1\n{UNIT}")
     both = '[reference]\nkind = "gaussian"\nfitted = true\n'
     with pytest.raises(pma.InputError, match="both measures are fitted to each other"):
@@ -262,11 +262,11 @@ def test_the_solver_table_has_every_setting():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('side = "left"', r"Invalid enum value 'left' - at `\$.solver.side`"),
+        ('side = "left"', r"invalid value 'left' - at `\$.solver.side`"),
         ("shape = []", r"length >= 1 - at `\$.solver.shape`"),
         ("shape = [8, 0]", r"`int` >= 1 - at `\$.solver.shape\[1\]`"),
         ('tol = "small"', r"\$.solver.tol"),
-        ("steps = 3", r"unknown field `steps` - at `\$.solver`"),
+        ("steps = 3", r"unknown key `steps` - at `\$.solver`"),
     ],
 )
 def test_solver_errors_name_the_place(line, message):

@@ -164,7 +164,7 @@ POINTS = mixture_points(20, 2)
         (lambda: Samples(np.empty((0, 2))), "needs at least two points, got 0"),
         (lambda: Samples([[1.0, 2.0]]), "needs at least two points, got 1; for a single point"),
         (lambda: Samples(np.zeros((2, 2, 2))), r"points must have shape \(n, d\)"),
-        (lambda: Samples([[0, 1], [np.nan, 2]]), r"row 1 is \[nan, 2.0\], and 1 of 2 rows"),
+        (lambda: Samples([[0, 1], [np.nan, 2]]), r"points\[1\] is \[nan, 2.0\], and 1 of 2 rows"),
         (lambda: Samples([[0, 0], [1, 1], [2, 2]]), "the covariance of the points is singular"),
         (lambda: Samples(np.ones((5, 2))), "the covariance of the points is singular"),
         (lambda: Samples(POINTS, weights=[1, 2]), r"weights must have shape \(20,\), one a point"),

@@ -190,7 +190,9 @@ def test_nothing_is_drawn_over_anything_else(plane: Solution, line: Solution) ->
     """Titles, labels, notes, bars, legend and caption keep apart and inside the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    for solution in (plane, line):
+    columns = {"residual": [1.0, 0.1], "mass_error": [0.1, 0.1], "kl": [0.1, 1e-3]}
+    flow = dataclasses.replace(plane, history=History(columns))
+    for solution in (plane, line, flow):
         figure = solution.plot()
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)
@@ -229,6 +231,12 @@ def test_a_single_step_has_a_whole_number(plane: Solution) -> None:
     once = History({"step": [1], "level": ["32x32"], "residual": [0.5], "mass_error": [0.0]})
     last = dataclasses.replace(plane, history=once, status=pma.Status.MAX_STEPS).plot().axes[2]
     assert all(float(tick).is_integer() for tick in last.get_xticks())
+
+
+def test_a_figure_of_the_result_alone_makes_no_curve(plane: Solution) -> None:
+    steps = {"residual": [1.0, 0.1], "kl": [math.nan, 1e-9]}
+    last = dataclasses.replace(plane, history=History(steps)).plot().axes[2]
+    assert [text.get_text() for text in last.get_legend().get_texts()] == ["residual"]
 
 
 def test_rounding_does_not_flatten_the_curves(plane: Solution) -> None:
