@@ -1,14 +1,13 @@
 """The command line, ``parabolic-ma``.
 
 Data goes to standard output, progress and summaries of written files to standard error. Exit codes:
-0 converged or done, 1 a fault of the program, 2 bad usage or input, 3 not converged (the file is
-written, and says so), 130 interrupted (the last good state is written).
+0 converged or done, 2 bad usage or input, 3 not converged (the file is written, and says so), 70 a
+fault of the program, 130 interrupted (the last good state is written).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import signal
@@ -22,9 +21,19 @@ import numpy as np
 from cyclopts import Parameter
 
 import parabolic_ma
+from parabolic_ma.console import (
+    BAD_INPUT,
+    DONE,
+    FAULT,
+    STOPPED,
+    exit_code,
+    facts,
+    print_json,
+    say,
+)
 from parabolic_ma.io.atomic import check_outputs
 from parabolic_ma.points import generator
-from parabolic_ma.status import InputError, ParabolicMAError, Status
+from parabolic_ma.status import InputError, ParabolicMAError
 
 if TYPE_CHECKING:
     from parabolic_ma.config import RunConfig
@@ -34,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main", "run"]
 
-_DONE, _FAULT, _BAD_INPUT, _NOT_CONVERGED, _STOPPED = 0, 1, 2, 3, 130
 _TRACE = "PARABOLIC_MA_TRACE"  # environment variable: let faults of the program end in a traceback
 _CHUNK = 1 << 20  # points worked on at a time
 
@@ -77,28 +85,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
             result_action="return_value",
         )
     except cyclopts.CycloptsError as error:
-        _say(f"error: {error}")
-        _say("see: parabolic-ma --help")
-        return _BAD_INPUT
+        say(f"error: {error}")
+        say("see: parabolic-ma --help")
+        return BAD_INPUT
     except (ParabolicMAError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output, such as head, is done
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return _DONE
-        _say(f"error: {error}")
-        return _BAD_INPUT
+            return DONE
+        say(f"error: {error}")
+        return BAD_INPUT
     except MemoryError as error:
-        _say(f"error: out of memory: {error}; use a smaller grid, or fewer points at a time")
-        return _BAD_INPUT
+        say(f"error: out of memory: {error}; use a smaller grid, or fewer points at a time")
+        return BAD_INPUT
     except KeyboardInterrupt:
-        _say("interrupted")
-        return _STOPPED
+        say("interrupted")
+        return STOPPED
     except Exception as error:  # a fault of this package: one line, and the trace for who wants it
         if os.environ.get(_TRACE):
             raise
-        _say(f"error: {type(error).__name__}: {error}")
-        _say(f"this is a fault of the program; {_TRACE}=1 shows where, please report it with that")
-        return _FAULT
-    return code if isinstance(code, int) else _DONE
+        say(f"error: {type(error).__name__}: {error}")
+        say(f"this is a fault of the program; {_TRACE}=1 shows where, please report it with that")
+        return FAULT
+    return code if isinstance(code, int) else DONE
 
 
 @app.command
@@ -201,15 +209,15 @@ def solve(
         provenance = dataclasses.replace(solution.provenance, configuration=config.text)
         solution = dataclasses.replace(solution, provenance=provenance)
     solution.save(output)
-    _say(f"wrote {output}")
+    say(f"wrote {output}")
     if plot is not None:
         solution.plot(plot)
-        _say(f"wrote {plot}")
+        say(f"wrote {plot}")
     if json:
-        _print_json({"file": str(output), **_facts(solution)})
+        print_json({"file": str(output), **facts(solution)})
     else:
         print(solution.summary())
-    return _exit_code(solution)
+    return exit_code(solution)
 
 
 @app.command
@@ -225,8 +233,8 @@ def info(file: Path, /, *, json: Json = False) -> int:
     """
     solution = parabolic_ma.load(file)
     if json:
-        _print_json({"file": str(file), **_facts(solution)})
-        return _DONE
+        print_json({"file": str(file), **facts(solution)})
+        return DONE
     p = solution.provenance
     print(f"{file}")
     print(solution.summary())
@@ -245,7 +253,7 @@ def info(file: Path, /, *, json: Json = False) -> int:
         print(f"  {name:<19} {value}")
     print("Problem")
     print("\n".join(f"  {line}" for line in p.problem_toml.splitlines()))
-    return _DONE
+    return DONE
 
 
 @app.command
@@ -264,8 +272,8 @@ def plot(file: Path, /, *, output: Annotated[Path, Parameter(name=["--output", "
     check_outputs([output], inputs=[file])
     check_picture(output)
     parabolic_ma.load(file).plot(output)
-    _say(f"wrote {output}")
-    return _DONE
+    say(f"wrote {output}")
+    return DONE
 
 
 @app.command
@@ -308,7 +316,7 @@ def sample(
             outside += _outside(solution, y, x)
             writer.append(x)
     _summary("drew", total, outside, output)
-    return _DONE
+    return DONE
 
 
 @app.command
@@ -369,8 +377,8 @@ def push(
             writer.append(carried)
     _summary("carried", stop - start, outside, output)
     if unusable:
-        _say(f"{unusable} of them are not finite, and so are their images")
-    return _DONE
+        say(f"{unusable} of them are not finite, and so are their images")
+    return DONE
 
 
 @app.command
@@ -412,8 +420,8 @@ def convert(
         export.to_csv(solution, output)
     else:
         export.to_netcdf(solution, output)
-    _say(f"wrote {output}")
-    return _DONE
+    say(f"wrote {output}")
+    return DONE
 
 
 @app.command
@@ -429,11 +437,11 @@ def backends(*, json: Json = False) -> int:
 
     found = registry.available()
     if json:
-        _print_json([dataclasses.asdict(backend) for backend in found])
+        print_json([dataclasses.asdict(backend) for backend in found])
     else:
         for backend in found:
             print(f"{backend.name:<8} {'yes' if backend.usable else 'no':<4} {backend.description}")
-    return _DONE
+    return DONE
 
 
 @app.command
@@ -453,14 +461,14 @@ def bench(
     """
     from parabolic_ma import benchmark
 
-    rows = benchmark.run(names, quick, report=lambda name: _say(f"bench {name}"))
+    rows = benchmark.run(names, quick, report=lambda name: say(f"bench {name}"))
     if json:
-        _print_json(benchmark.as_json(rows))
+        print_json(benchmark.as_json(rows))
     else:
         from rich.console import Console
 
         Console(width=None if sys.stdout.isatty() else 160).print(benchmark.as_table(rows))
-    return _DONE
+    return DONE
 
 
 def _configure(problem: str, *, allow_code: bool) -> RunConfig:
@@ -476,31 +484,6 @@ def _configure(problem: str, *, allow_code: bool) -> RunConfig:
         raise InputError(f"there is no file {problem!r}, and {error}") from None
 
 
-def _facts(solution: Solution) -> dict[str, Any]:
-    """Everything about a solution but its arrays, for JSON."""
-    p = solution.provenance
-    return {
-        "status": solution.status.name,
-        "converged": solution.converged,
-        "message": solution.message,
-        "side": solution.side,
-        "shape": None if solution.fields is None else solution.fields.potential.grid.shape,
-        "log_evidence": solution.log_evidence,
-        "w2_squared": solution.w2_squared,
-        "kl": solution.kl,
-        "kl_reverse": solution.kl_reverse,
-        "certificate": solution.certificate.figures(),
-        "reasons": dict(solution.certificate.reasons),
-        "steps": solution.history.rows,
-        "provenance": {**dataclasses.asdict(p), "versions": dict(p.versions)},
-    }
-
-
-def _exit_code(solution: Solution) -> int:
-    codes = {Status.CONVERGED: _DONE, Status.INTERRUPTED: _STOPPED}
-    return codes.get(solution.status, _NOT_CONVERGED)
-
-
 def _outside(solution: Solution, y: Array, x: Array) -> int:
     """Count the points at which the map was continued beyond the box of its grid."""
     if solution.fields is None or solution.fields.potential.boundary == "periodic":
@@ -512,7 +495,7 @@ def _outside(solution: Solution, y: Array, x: Array) -> int:
 
 def _summary(verb: str, total: int, outside: int, output: Path | None) -> None:
     where = "" if output is None else f", wrote {output}"
-    _say(
+    say(
         f"{verb} {total} points{where}; {outside} lay outside the box of the grid, where the map "
         "is continued affinely"
     )
@@ -541,27 +524,6 @@ def _load_threaded(file: Path, threads: int) -> Solution:
     return solution
 
 
-def _say(text: str) -> None:
-    print(f"parabolic-ma: {text}", file=sys.stderr, flush=True)
-
-
-def _plain(value: Any) -> Any:
-    """Turn arrays into lists and figures that JSON has no word for into null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(_plain(value), indent=2))
-
-
 @catalog_app.command(name="list")
 def catalog_list(*, json: Json = False) -> int:
     """List the problems of the catalog.
@@ -575,12 +537,12 @@ def catalog_list(*, json: Json = False) -> int:
 
     entries = {name: catalog.description(name) for name in catalog.names()}
     if json:
-        _print_json(entries)
+        print_json(entries)
     else:
         width = max(map(len, entries), default=0)
         for name, text in entries.items():
             print(f"{name:<{width}}  {text}")
-    return _DONE
+    return DONE
 
 
 @catalog_app.command(name="show")
@@ -603,10 +565,10 @@ def catalog_show(name: str, /, *, json: Json = False) -> int:
     text = dump({"catalog": name}) + "\n" + solver_to_toml(catalog_config(name).solver)
     if json:
         known = {k: getattr(entry, k) for k in ("log_evidence", "w2_squared", "w2_error")}
-        _print_json(
+        print_json(
             {"name": name, "summary": entry.summary, **known, "source": entry.source, "toml": text}
         )
-        return _DONE
+        return DONE
     print(f"# {entry.summary}")
     for label, value in {
         "log evidence": entry.log_evidence,
@@ -617,4 +579,4 @@ def catalog_show(name: str, /, *, json: Json = False) -> int:
         if value is not None:
             print(f"# {label}: {value}")
     print(text, end="")
-    return _DONE
+    return DONE

@@ -100,9 +100,14 @@ def discretise(
     source_box, inner_box = reference_box, target_box
     if not on_reference:
         source, inner, source_box, inner_box = inner, source, inner_box, source_box
+    names = ("reference", "target") if on_reference else ("target", "reference")
     if boundary == "auto":
         boundary = "box" if inner.bounded or inner_box is not None else "free"
-    names = ("reference", "target") if on_reference else ("target", "reference")
+    elif boundary == "free" and inner.bounded:
+        raise InputError(
+            f'boundary="free" is for measures on all of space, and the {names[1]} '
+            f'({type(inner).__name__}) lives on a box; use boundary="box"'
+        )
     if boundary == "periodic":
         _check_periods((source, inner), (source_box, inner_box), names)
     box, cut = _box(source, source_box, tail_mass, names[0])

@@ -117,36 +117,34 @@ class GridSolver:
     max_steps: int = 200
 
     def __post_init__(self) -> None:
-        given = (self.shape,) if isinstance(self.shape, (int, np.integer)) else self.shape
-        try:
-            shape = tuple(int(n) for n in given)
-        except (TypeError, ValueError):
-            shape = ()
-        if len(shape) not in (1, 2) or any(n < 8 for n in shape) or list(shape) != list(given):
-            raise InputError(
-                f"shape={self.shape!r} must be one or two whole numbers of cells, each at least 8"
-            )
-        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "shape", _shape(self.shape))
         for name, allowed in (
-            ("side", _SIDES), ("boundary", _BOUNDARIES), ("inner", _INNER), ("dtype", ("float64",))
+            ("side", _SIDES), ("boundary", _BOUNDARIES), ("inner", _INNER), ("dtype", ("float64",)),
+            ("backend", tuple(b.name for b in backends.available())), ("richardson", (True, False)),
         ):  # fmt: skip
-            if getattr(self, name) not in allowed:
+            given = getattr(self, name)
+            if not any(given is a or (type(given) is type(a) and given == a) for a in allowed):
+                raise InputError(f"{name}={given!r} is not one of {', '.join(map(str, allowed))}")
+        if not (isinstance(self.tol, str) and self.tol == "discretisation"):
+            if not (_is_number(self.tol) and 0.0 < self.tol < 1.0):
                 raise InputError(
-                    f"{name}={getattr(self, name)!r} is not one of {', '.join(allowed)}"
+                    f'tol={self.tol!r} must be "discretisation" or a weighted residual between 0 '
+                    "and 1"
                 )
-        if self.tol != "discretisation" and not (
-            isinstance(self.tol, (int, float)) and 0.0 < self.tol < 1.0
-        ):
-            raise InputError(
-                f'tol={self.tol!r} must be "discretisation" or a weighted residual between 0 and 1'
-            )
-        if not 0.0 < self.tail_mass <= 1e-4:
+            object.__setattr__(self, "tol", float(self.tol))
+        if not (_is_number(self.tail_mass) and 0.0 < self.tail_mass <= 1e-4):
             raise InputError(f"tail_mass={self.tail_mass!r} must lie in (0, 1e-4]; try 1e-12")
-        if self.max_steps < 1:
-            raise InputError(f"max_steps={self.max_steps!r} must be at least 1")
+        if not (isinstance(self.max_steps, (int, np.integer)) and self.max_steps >= 1):
+            raise InputError(f"max_steps={self.max_steps!r} must be a whole number, at least 1")
         for name in ("reference_box", "target_box"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, Box.of(getattr(self, name)))
+                box = Box.of(getattr(self, name))
+                if box.dim != len(self._grid_shape()):
+                    raise InputError(
+                        f"{name} has {_axes(box.dim)} and shape={self.shape} "
+                        f"{_axes(len(self._grid_shape()))}; give one (lower, upper) pair per axis"
+                    )
+                object.__setattr__(self, name, box)
 
     def init(
         self, problem: TransportProblem, initial: TransportMap | Solution | None = None
@@ -168,7 +166,7 @@ class GridSolver:
         shape = self._grid_shape()
         if len(shape) != problem.dim:
             raise InputError(
-                f"shape={shape} has {len(shape)} axes and the problem dimension {problem.dim}; "
+                f"shape={shape} has {_axes(len(shape))} and the problem dimension {problem.dim}; "
                 "give one number of cells per axis"
             )
         _check_memory(shape)
@@ -328,6 +326,27 @@ class GridSolver:
             message += f", not convex on cells with mass {certificate.extension_mass:.1e}"
             return Status.LOST_CONVEXITY, message
         return status, message
+
+
+def _shape(given: Any) -> tuple[int, ...]:
+    """Return the numbers of cells as a tuple."""
+    sizes = (given,) if isinstance(given, (int, np.integer)) else given
+    whole = isinstance(sizes, (tuple, list, np.ndarray)) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes
+    )
+    if not whole or len(sizes) not in (1, 2) or any(n < 8 for n in sizes):
+        raise InputError(
+            f"shape={given!r} must be one or two whole numbers of cells, each at least 8"
+        )
+    return tuple(int(n) for n in sizes)
+
+
+def _axes(count: int) -> str:
+    return "1 axis" if count == 1 else f"{count} axes"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def _box(given: Box | Sequence[Sequence[float]] | None) -> Box | None:

@@ -177,7 +177,7 @@ def test_a_fault_of_the_program_is_one_line_unless_its_trace_is_wanted(capsys, m
 
     monkeypatch.setattr(pma.GridSolver, "init", fault)
     code, _, err = outcome(capsys, "solve", "p.toml", "-q")
-    assert code == 1
+    assert code == 70
     assert "error: ZeroDivisionError: oh" in err
     assert "this is a fault of the program; PARABOLIC_MA_TRACE=1 shows where" in err
     assert not Path("p.h5").exists()

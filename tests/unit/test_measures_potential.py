@@ -209,7 +209,7 @@ def bad_at(value):
             r"given \(7, 2\) it returned \(7, 2\)",
         ),
         (lambda: Potential(lambda _: np.float64(1.0), 2), r"given \(7, 2\) it returned \(\)"),
-        (lambda: Potential(lambda _: "no", 2), "what the potential returns must hold numbers only, got 'no'"),
+        (lambda: Potential(lambda _: "no", 2), "returns must hold numbers only, got .no."),
         (lambda: Potential(quadratic, 2, gradient=quadratic), "the gradient must map points of"),
         (
             lambda: Potential(bad_at(np.nan), 2).potential([[0, 0], [3, 0]]),
