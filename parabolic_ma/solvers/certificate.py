@@ -129,7 +129,10 @@ def judge(
     elif not math.isfinite(convergence.algebraic):
         reasons["map_error"] = reasons["w2_error"] = "the iteration had not settled"
     if on_reference:
-        evidence_error = abs(constant - convergence.coarse_constant) / 3.0 + problem.truncated_mass
+        # the quadrature of the inner density is a second value of the same number
+        evidence_error = problem.truncated_mass + np.fmax(
+            abs(constant - convergence.coarse_constant) / 3.0, abs(mass_error)
+        )
     else:
         evidence_error = _quadrature_error(weight) + problem.truncated_mass
     w2_error = (
