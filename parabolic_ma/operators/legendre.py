@@ -14,6 +14,7 @@ import numpy as np
 
 from parabolic_ma.backends import numba_inverse, numba_splines
 from parabolic_ma.solution import GridPotential
+from parabolic_ma.splines import convex_coefficients
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
@@ -116,6 +117,9 @@ def pack(potential: GridPotential) -> tuple[Array, Array]:
     """Spline coefficients and geometry of a potential, as the kernels take them."""
     grid = potential.grid
     coefficients = numba_splines.prefilter(potential.correction, potential.boundary)
+    if grid.dim == 1 and potential.boundary != "periodic":
+        curvature = float(potential.matrix[0, 0]) * grid.spacing[0] ** 2
+        coefficients = convex_coefficients(coefficients, curvature)
     geometry = numba_splines.geometry(
         np.array(grid.box.lower),
         np.array(grid.box.upper),

@@ -233,3 +233,17 @@ def test_gaussian_pairs_need_no_step(reference, target, side):
     np.testing.assert_allclose(
         solution.map(y), target.mean + slope * (y - reference.mean), atol=1e-9
     )
+
+
+@pytest.mark.parametrize("n", [64, 256, 1024])
+def test_map_on_the_line_increases_where_it_is_not_resolved(n):
+    # a gap of the target that the map crosses within a cell
+    source = pma.GaussianMixture([[0.0], [2.0]], [0.5, 0.2])
+    target = pma.GaussianMixture([[-1.0], [3.0]], [0.3, 0.1])
+    solution = pma.solve(
+        pma.TransportProblem(source, target), pma.GridSolver(shape=n), progress=False
+    )
+    points = np.linspace(-2.0, 4.0, 20001)[:, None]
+    images = solution.map(points)[:, 0]
+    # rounding of the potential over the spacing of the points
+    assert np.diff(images).min() > -1e-9

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.splines import BOUNDARIES, evaluate, prefilter
+from parabolic_ma.splines import BOUNDARIES, convex_coefficients, evaluate, prefilter
 from parabolic_ma.status import InputError
 
 # A few hundred operations on numbers of order one, condition of the filter below 3 per axis.
@@ -138,3 +138,34 @@ def test_unknown_boundary_is_refused():
 def test_free_boundary_needs_four_cells():
     with pytest.raises(InputError, match=r"at least 4 cells on every axis, got shape \(8, 3\)"):
         prefilter(np.zeros((8, 3)), "free")
+
+
+@pytest.mark.parametrize("boundary", ["box", "free"])
+@pytest.mark.parametrize("quadratic", [0.0, 0.5])
+def test_limited_spline_is_convex_where_its_values_are(boundary, quadratic):
+    n, h = 64, 1.0 / 64
+    grid = Grid(Box([0.0], [1.0]), (n,))
+    y = grid.axes()[0]
+    # the slope jumps by 4; the values less the quadratic part are what the spline goes through
+    values = 2.0 * np.abs(y - 0.503) + 0.3 * (y - 0.5) ** 2 - 0.5 * quadratic * y**2
+    points = np.linspace(3 * h, 1.0 - 3 * h, 4001)[:, None]
+    plain = prefilter(values, boundary)
+    limited = convex_coefficients(plain, quadratic * h**2)
+
+    def derivatives(coefficients):
+        _, first, second = evaluate(coefficients, grid.box.lower, grid.spacing, points, 2)
+        return first[:, 0] + quadratic * points[:, 0], second[:, 0, 0] + quadratic
+
+    assert derivatives(plain)[1].min() < -1.0  # the spline through the values rings
+    first, second = derivatives(limited)
+    assert second.min() > -1e-9  # rounding of the values over h^2
+    # from the jump and from the faces, where a "box" spline turns to its zero normal derivative
+    far = np.abs(np.abs(points[:, 0] - 0.503) - 0.25) < 0.25 - 8 * h
+    exact = 2.0 * np.sign(points[:, 0] - 0.503) + 0.6 * (points[:, 0] - 0.5)
+    # ringing falls by 2 - sqrt(3) a cell
+    assert np.abs(first - exact)[far].max() < 4.0 * (2.0 - np.sqrt(3.0)) ** 7
+
+
+def test_convex_spline_is_left_alone():
+    coefficients = prefilter(np.linspace(-1.0, 1.0, 32) ** 2, "free")
+    assert convex_coefficients(coefficients, 0.0) is coefficients
