@@ -15,7 +15,7 @@ from parabolic_ma.solvers.iterate import Iterate, Measured
 from parabolic_ma.solvers.point_equation import CLIP, PECLET, PointEquation
 from parabolic_ma.typing import Array
 
-__all__ = ["CellEquation", "inner_masses"]
+__all__ = ["CellEquation", "inner_cells"]
 
 _EXACT_BELOW = 1e-2  # chi from which the exact derivative is used: before, it folds the map
 _EXACT_CYCLES = 12
@@ -24,12 +24,18 @@ _EXACT_TIME_STEP = 100.0  # below, a step has been undone lately
 _EXACT_USEFUL = 0.3  # linear reduction that an exact step must reach to be used
 
 
-def inner_masses(problem: Discretisation, shape: tuple[int, ...]) -> Array:
-    """Return the inner density's cell values on its box, averaged to ``shape``, of mass one."""
+def inner_cells(problem: Discretisation, shape: tuple[int, ...]) -> tuple[Array, Grid]:
+    """Return the inner density averaged over the cells of ``shape`` in its box, and their grid.
+
+    Its mass is exactly one in a box that holds all of it.
+    """
     inner = problem.inner
     fine = Grid(inner.box, problem.grid.shape)
     values = np.exp(cell_log_density(inner.measure, fine) - inner.log_normalizer)
-    return coarsened(values, shape)
+    values, grid = coarsened(values, shape), Grid(inner.box, shape)
+    if problem.boundary == "box":
+        values /= values.sum() * grid.cell_volume
+    return values, grid
 
 
 class CellEquation(PointEquation):
@@ -47,10 +53,7 @@ class CellEquation(PointEquation):
 
     def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
         super().__init__(kernels, problem, log_source)
-        values = inner_masses(problem, self.shape)
-        grid = Grid(problem.inner.box, self.shape)
-        if problem.boundary == "box":
-            values /= values.sum() * grid.cell_volume
+        values, grid = inner_cells(problem, self.shape)
         self.sums = kernels.running_sums(values, grid.spacing[0])
         self.geometry = np.array([*grid.box.lower, *grid.spacing])
         self._pseudo_time = math.inf

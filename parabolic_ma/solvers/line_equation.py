@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from parabolic_ma.grid import Grid
 from parabolic_ma.operators.discretise import Discretisation
-from parabolic_ma.solvers.cell_equation import inner_masses
+from parabolic_ma.solvers.cell_equation import inner_cells
 from parabolic_ma.solvers.iterate import GHOSTS, Iterate, Measured
 from parabolic_ma.typing import Array
 
@@ -108,10 +107,7 @@ class LineCellEquation(LineEquation):
 
     def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
         super().__init__(kernels, problem, log_source)
-        values = inner_masses(problem, self.shape)
-        grid = Grid(problem.inner.box, self.shape)
-        if problem.boundary == "box":
-            values /= values.sum() * grid.cell_volume
+        values, grid = inner_cells(problem, self.shape)
         self.sums = kernels.running_sums_1d(values, grid.spacing[0])
         self.geometry = np.array([grid.box.lower[0], grid.spacing[0]])
 
