@@ -21,27 +21,38 @@ __version__ = "0.1.0"
 
 # Public name -> the module that has it.
 _HOMES = {
+    "Adaptive": "solvers.schedules",
     "Affine": "maps",
     "Box": "grid",
     "Certificate": "solution",
     "Checkpoint": "trackers",
+    "Constant": "solvers.schedules",
     "ConvergenceError": "status",
+    "ExplicitEuler": "solvers.steppers",
     "FileFormatError": "status",
     "Gaussian": "measures",
     "GaussianMixture": "measures",
     "Grid": "grid",
     "GridDensity": "measures",
+    "GridFlow": "solvers.grid_flow",
     "GridSolver": "solvers.grid_solver",
+    "Harmonic": "solvers.schedules",
     "History": "solution",
     "Identity": "maps",
     "InputError": "status",
+    "InverseSqrt": "solvers.schedules",
+    "LogOverK": "solvers.schedules",
     "Measure": "measures",
     "MissingExtraError": "status",
+    "Movie": "trackers",
     "ParabolicMAError": "status",
     "Potential": "measures",
     "Progress": "trackers",
     "Provenance": "solution",
+    "RKL2": "solvers.steppers",
     "Samples": "measures",
+    "SemiImplicit": "solvers.steppers",
+    "SinkhornFlow": "solvers.sinkhorn_flow",
     "Solution": "solution",
     "Status": "status",
     "Tracker": "trackers",
@@ -54,10 +65,10 @@ _HOMES = {
     "solve": "driver",
     "solve_many": "driver",
 }
-_MODULES = ("catalog",)
+_MODULES = ("analysis", "catalog")
 
 if TYPE_CHECKING:
-    from parabolic_ma import catalog
+    from parabolic_ma import analysis, catalog
     from parabolic_ma.driver import solve, solve_many
     from parabolic_ma.grid import Box, Grid
     from parabolic_ma.io.hdf5 import load
@@ -73,7 +84,11 @@ if TYPE_CHECKING:
     )
     from parabolic_ma.problem import TransportProblem
     from parabolic_ma.solution import Certificate, History, Provenance, Solution
+    from parabolic_ma.solvers.grid_flow import GridFlow
     from parabolic_ma.solvers.grid_solver import GridSolver
+    from parabolic_ma.solvers.schedules import Adaptive, Constant, Harmonic, InverseSqrt, LogOverK
+    from parabolic_ma.solvers.sinkhorn_flow import SinkhornFlow
+    from parabolic_ma.solvers.steppers import RKL2, ExplicitEuler, SemiImplicit
     from parabolic_ma.status import (
         ConvergenceError,
         FileFormatError,
@@ -82,31 +97,42 @@ if TYPE_CHECKING:
         ParabolicMAError,
         Status,
     )
-    from parabolic_ma.trackers import Checkpoint, Progress, Tracker
+    from parabolic_ma.trackers import Checkpoint, Movie, Progress, Tracker
     from parabolic_ma.triggers import at_times, every
 
 __all__ = [
+    "Adaptive",
     "Affine",
     "Box",
     "Certificate",
     "Checkpoint",
+    "Constant",
     "ConvergenceError",
+    "ExplicitEuler",
     "FileFormatError",
     "Gaussian",
     "GaussianMixture",
     "Grid",
     "GridDensity",
+    "GridFlow",
     "GridSolver",
+    "Harmonic",
     "History",
     "Identity",
     "InputError",
+    "InverseSqrt",
+    "LogOverK",
     "Measure",
     "MissingExtraError",
+    "Movie",
     "ParabolicMAError",
     "Potential",
     "Progress",
     "Provenance",
+    "RKL2",
     "Samples",
+    "SemiImplicit",
+    "SinkhornFlow",
     "Solution",
     "Status",
     "Tracker",
@@ -114,6 +140,7 @@ __all__ = [
     "TransportProblem",
     "Uniform",
     "__version__",
+    "analysis",
     "at_times",
     "catalog",
     "every",

@@ -14,29 +14,20 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import cyclopts
 import numpy as np
 from cyclopts import Parameter
 
 import parabolic_ma
-from parabolic_ma.console import (
-    BAD_INPUT,
-    DONE,
-    FAULT,
-    STOPPED,
-    exit_code,
-    facts,
-    print_json,
-    say,
-)
+from parabolic_ma.cli_solve import solve
+from parabolic_ma.console import BAD_INPUT, DONE, FAULT, STOPPED, facts, print_json, say, times
 from parabolic_ma.io.atomic import check_outputs
 from parabolic_ma.points import generator
 from parabolic_ma.status import InputError, ParabolicMAError
 
 if TYPE_CHECKING:
-    from parabolic_ma.config import RunConfig
     from parabolic_ma.grid import Box
     from parabolic_ma.solution import Solution
     from parabolic_ma.typing import Array
@@ -53,6 +44,7 @@ app = cyclopts.App(
 )
 catalog_app = cyclopts.App(name="catalog", help="Problems that come with the package.")
 app.command(catalog_app)
+app.command(solve)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
@@ -110,117 +102,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 @app.command
-def solve(
-    problem: str,
-    /,
-    *,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    plot: Path | None = None,
-    shape: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
-    side: Literal["auto", "reference", "target"] | None = None,
-    boundary: Literal["auto", "box", "free", "periodic"] | None = None,
-    inner: Literal["auto", "point", "cell"] | None = None,
-    backend: str | None = None,
-    tol: float | Literal["discretisation"] | None = None,
-    tail_mass: float | None = None,
-    max_steps: int | None = None,
-    richardson: bool | None = None,
-    initial: Path | None = None,
-    checkpoint: Path | None = None,
-    allow_code: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
-    json: Json = False,
-) -> int:
-    """Find the map of a problem and write it to a file.
-
-    What is given here overrides the [solver] and [output] tables of the TOML file.
-
-    Parameters
-    ----------
-    problem
-        A TOML file, or the name of a catalog problem.
-    output
-        The HDF5 file to write; by default the problem's name with .h5 in the current folder.
-    plot
-        Also draw both densities, the map and the convergence to this picture.
-    shape
-        Cells of the grid on each axis: --shape 256 256; one number stands for all axes.
-    side
-        The side that the grid lies on.
-    boundary
-        What holds at the faces of the box.
-    inner
-        How the inner density is evaluated: at the image of a cell's centre, or over its image.
-    backend
-        Which kernels run; see parabolic-ma backends.
-    tol
-        Residual to polish to, instead of a tenth of the estimated discretisation error.
-    tail_mass
-        Mass that the boxes may leave out.
-    max_steps
-        Most Newton steps.
-    richardson
-        Extrapolate from two grids.
-    initial
-        A solution file to start from.
-    checkpoint
-        A file that always holds the best state so far.
-    allow_code
-        Let the TOML file name Python functions, which are run.
-    quiet
-        Show no progress.
-    json
-        Print the summary as JSON.
-    """
-    config = _configure(problem, allow_code=allow_code)
-    dim = config.problem.dim
-    given = {
-        "shape": None if shape is None else tuple(shape * dim if len(shape) == 1 else shape),
-        "side": side,
-        "boundary": boundary,
-        "inner": inner,
-        "backend": backend,
-        "tol": tol,
-        "tail_mass": tail_mass,
-        "max_steps": max_steps,
-        "richardson": richardson,
-    }
-    changes: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
-    solver = dataclasses.replace(config.solver, **changes)
-    output = output or config.file or Path(f"{Path(problem).stem}.h5")
-    plot = plot or config.plot
-    # What can go wrong after the run is looked at before it.
-    check_outputs([output, plot], inputs=[Path(problem)])
-    check_outputs([checkpoint, plot], inputs=[Path(problem)])
-    if plot is not None:
-        from parabolic_ma.plotting.figures import check_picture
-
-        check_picture(plot)
-    start = None if initial is None else parabolic_ma.load(initial)
-    solution = parabolic_ma.solve(
-        config.problem,
-        solver,
-        initial=start,
-        checkpoint=checkpoint,
-        progress=not quiet,
-        raise_on_failure=False,
-    )
-    if config.text:
-        provenance = dataclasses.replace(solution.provenance, configuration=config.text)
-        solution = dataclasses.replace(solution, provenance=provenance)
-    solution.save(output)
-    say(f"wrote {output}")
-    if plot is not None:
-        solution.plot(plot)
-        say(f"wrote {plot}")
-    if json:
-        print_json({"file": str(output), **facts(solution)})
-    else:
-        print(solution.summary())
-    return exit_code(solution)
-
-
-@app.command
 def info(file: Path, /, *, json: Json = False) -> int:
     """Say what a solution file holds.
 
@@ -239,6 +120,8 @@ def info(file: Path, /, *, json: Json = False) -> int:
     print(f"{file}")
     print(solution.summary())
     print(solution.certificate)
+    if solution.saved:
+        print(f"Saved at t = {times(solution)}")
     print("Provenance")
     for name, value in {
         "solver": p.solver,
@@ -283,6 +166,7 @@ def sample(
     *,
     number: Annotated[float, Parameter(name=["--number", "-n"])],
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    at: float | None = None,
     rng: int | None = None,
     threads: int = 1,
 ) -> int:
@@ -296,6 +180,8 @@ def sample(
         How many; 1e6 is fine.
     output
         Where to: csv, npy or h5; standard output as csv if not given.
+    at
+        Use the map that a flow saved at this time, instead of the last one.
     rng
         Seed: the same seed gives the same points.
     threads
@@ -304,7 +190,7 @@ def sample(
     if not (math.isfinite(number) and number >= 1 and number == math.floor(number)):
         raise InputError(f"-n must be a positive whole number of points, got {number:g}")
     check_outputs([output], inputs=[file])
-    solution = _load_threaded(file, threads)
+    solution = _load_map(file, threads, at)
     from parabolic_ma.io.pointfiles import PointWriter
 
     total, outside = int(number), 0
@@ -327,6 +213,7 @@ def push(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     inverse: Annotated[bool, Parameter(negative="")] = False,
+    at: float | None = None,
     shard: str | None = None,
     columns: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     key: str | None = None,
@@ -344,6 +231,8 @@ def push(
         Where to: csv, npy or h5; standard output as csv if not given.
     inverse
         Carry points of the target back to the reference.
+    at
+        Use the map that a flow saved at this time, instead of the last one.
     shard
         Only part i of n, as i/n with i from 1 to n: for several processes at once.
     columns
@@ -355,7 +244,7 @@ def push(
     """
     part, parts = _parse_shard(shard)
     check_outputs([output], inputs=[file, points])
-    solution = _load_threaded(file, threads)
+    solution = _load_map(file, threads, at)
     from parabolic_ma.io.pointfiles import PointReader, PointWriter
 
     names = None if columns is None else [int(c) if c.isdecimal() else c for c in columns]
@@ -471,24 +360,14 @@ def bench(
     return DONE
 
 
-def _configure(problem: str, *, allow_code: bool) -> RunConfig:
-    """Read the TOML file, or take the problem from the catalog."""
-    from parabolic_ma.config import catalog_config, load_config
-
-    path = Path(problem)
-    if path.suffix == ".toml" or path.is_file() or (problem and path.is_dir()):
-        return load_config(problem, allow_code=allow_code)
-    try:
-        return catalog_config(problem)
-    except InputError as error:
-        raise InputError(f"there is no file {problem!r}, and {error}") from None
-
-
 def _outside(solution: Solution, y: Array, x: Array) -> int:
     """Count the points at which the map was continued beyond the box of its grid."""
-    if solution.fields is None or solution.fields.potential.boundary == "periodic":
+    from parabolic_ma.operators.grid_map import GridMap
+
+    transport = solution.map
+    if not isinstance(transport, GridMap) or transport.grid_potential.boundary == "periodic":
         return 0
-    box: Box = solution.fields.potential.grid.box
+    box: Box = transport.grid_potential.grid.box
     own = y if solution.side == "reference" else x
     return len(own) - int(np.count_nonzero(box.contains(own)))
 
@@ -511,17 +390,32 @@ def _parse_shard(shard: str | None) -> tuple[int, int]:
     raise InputError(f"--shard is i/n with i from 1 to n, such as 1/4; got {shard!r}")
 
 
-def _load_threaded(file: Path, threads: int) -> Solution:
-    """Read a solution whose map works on several threads."""
+def _load_map(file: Path, threads: int, at: float | None) -> Solution:
+    """Read a solution whose map, of a flow at the time ``at``, works on several threads."""
     from parabolic_ma.operators.grid_map import GridMap
 
     if threads < 1:
         raise InputError(f"--threads must be at least 1, got {threads}")
     solution = parabolic_ma.load(file)
+    if at is not None:
+        solution = _at(solution, at)
     if isinstance(solution.map, GridMap):
         transport = dataclasses.replace(solution.map, threads=threads)
         solution = dataclasses.replace(solution, map=transport)
     return solution
+
+
+def _at(solution: Solution, t: float) -> Solution:
+    """Return a solution with the map that a flow had at a saved time, or at its end."""
+    from parabolic_ma.solvers.flow_state import at_time
+
+    history = solution.history
+    if "t" in history and history.rows and math.isclose(float(history["t"][-1]), t, rel_tol=1e-9):
+        return solution
+    try:
+        return at_time(solution, t)
+    except InputError as error:
+        raise InputError(f"--at {t:g}: {error}") from None
 
 
 @catalog_app.command(name="list")
@@ -558,7 +452,7 @@ def catalog_show(name: str, /, *, json: Json = False) -> int:
     """
     from parabolic_ma import catalog
     from parabolic_ma.config import catalog_config
-    from parabolic_ma.io.toml import solver_to_toml
+    from parabolic_ma.io.solver_toml import solver_to_toml
     from parabolic_ma.io.tomltext import dump
 
     entry = catalog.get(name)

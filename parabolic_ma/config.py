@@ -18,8 +18,8 @@
     file = "old_faithful.h5"
     plot = "old_faithful.png"
 
-Instead of the two measures, ``catalog = "name"`` takes a problem of the catalog. Paths are relative
-to the TOML file.
+The solver may be a flow too, see `parabolic_ma.io.solver_toml`. Instead of the two measures,
+``catalog = "name"`` takes a problem of the catalog. Paths are relative to the TOML file.
 """
 
 from __future__ import annotations
@@ -33,13 +33,8 @@ import msgspec
 
 from parabolic_ma import catalog
 from parabolic_ma.driver import default_solver
-from parabolic_ma.io.toml import (
-    GridSolverTable,
-    MeasureTable,
-    ProblemTable,
-    build_problem,
-    build_solver,
-)
+from parabolic_ma.io.solver_toml import Solver, SolverTable, build_solver, with_kind
+from parabolic_ma.io.toml import MeasureTable, ProblemTable, build_problem
 from parabolic_ma.io.tomltext import convert, parse, place
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.solvers.grid_solver import GridSolver
@@ -61,7 +56,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reference: MeasureTable | None = None
     target: MeasureTable | None = None
     catalog: str | None = None
-    solver: GridSolverTable | None = None
+    solver: SolverTable | None = None
     output: _Output = _Output()
 
 
@@ -70,7 +65,7 @@ class RunConfig:
     """A run, ready to be started."""
 
     problem: TransportProblem
-    solver: GridSolver
+    solver: Solver
     file: Path | None = None
     """Where the solution is written."""
     plot: Path | None = None
@@ -144,11 +139,12 @@ def parse_config(
     """
     folder = Path(folder)
     verbatim = text if isinstance(text, str) else ""
-    document = convert(
-        parse(text, source) if isinstance(text, str) else dict(text), _Document, source
-    )
+    table = parse(text, source) if isinstance(text, str) else text
+    document = convert(with_kind(table), _Document, source)
     run = _base(document, folder, allow_code, source)
-    solver = run.solver if document.solver is None else build_solver(document.solver, source)
+    solver = run.solver
+    if document.solver is not None:
+        solver = build_solver(document.solver, source, folder, allow_code)
     return RunConfig(
         run.problem,
         solver,
@@ -175,5 +171,5 @@ def _base(document: _Document, folder: Path, allow_code: bool, source: str) -> R
             f'catalog = "name" - at `$.{missing}`'
         )
     tables = ProblemTable(reference=document.reference, target=document.target)
-    problem = build_problem(tables, folder, allow_code, {}, source)
+    problem = build_problem(tables, folder, allow_code, None, source)
     return RunConfig(problem, default_solver(problem.dim))

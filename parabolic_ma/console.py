@@ -25,6 +25,8 @@ __all__ = [
     "facts",
     "print_json",
     "say",
+    "show",
+    "times",
 ]
 
 DONE, BAD_INPUT, NOT_CONVERGED, FAULT, STOPPED = 0, 2, 3, 70, 130
@@ -46,6 +48,7 @@ def facts(solution: Solution) -> dict[str, Any]:
         "certificate": solution.certificate.figures(),
         "reasons": dict(solution.certificate.reasons),
         "steps": solution.history.rows,
+        "saved": [t for t, _ in solution.saved],
         "provenance": {**dataclasses.asdict(p), "versions": dict(p.versions)},
     }
 
@@ -54,6 +57,19 @@ def exit_code(solution: Solution) -> int:
     """Exit code of a run by its status."""
     codes = {Status.CONVERGED: DONE, Status.INTERRUPTED: STOPPED}
     return codes.get(solution.status, NOT_CONVERGED)
+
+
+def show(text: str) -> None:
+    """Print what was asked for, on standard output."""
+    print(text)
+
+
+def times(solution: Solution) -> str:
+    """List the times at which a flow kept its map, in one line."""
+    found = [f"{t:.6g}" for t, _ in solution.saved]
+    if len(found) > 12:
+        found = [*found[:6], f"... ({len(found)} in all) ...", *found[-3:]]
+    return ", ".join(found)
 
 
 def say(text: str) -> None:

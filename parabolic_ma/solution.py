@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parabolic_ma.points import as_points, generator
-from parabolic_ma.status import Status
+from parabolic_ma.status import InputError, Status
 from parabolic_ma.typing import Array, Rng
 
 if TYPE_CHECKING:
     from parabolic_ma.grid import Grid
     from parabolic_ma.maps import TransportMap
+    from parabolic_ma.measures import Measure
     from parabolic_ma.problem import TransportProblem
 
 __all__ = ["Certificate", "GridFields", "GridPotential", "History", "Provenance", "Solution"]
@@ -233,7 +234,9 @@ class Solution:
     solver: Any = None
     fields: GridFields | None = None
     saved: tuple[tuple[float, TransportMap], ...] = ()
-    average: Any = None
+    """Of a flow: times and the maps that were kept then; see `at`."""
+    average: Measure | None = None
+    """Of a flow: the average iterate, the mixture of the model's densities over time."""
 
     @property
     def converged(self) -> bool:
@@ -253,6 +256,22 @@ class Solution:
     def sample(self, n: int, rng: Rng = None) -> Array:
         """Draw ``n`` points of the model: images of reference samples, shape ``(n, d)``."""
         return self.map(self.problem.reference.sample(n, generator(rng)))
+
+    def at(self, t: float) -> Solution:
+        """Return the result of a flow as it was at a saved time, to look at or to go on from.
+
+        Going on, ``solve(problem, flow, initial=solution.at(t))``, gives bit for bit what the run
+        gave.
+
+        Raises
+        ------
+        InputError
+            If nothing was saved at this time, or the solver was no flow.
+        """
+        if not callable(getattr(self.solver, "at", None)):
+            raise InputError("only the result of a flow has times: GridFlow(..., save_at=[...])")
+        found: Solution = self.solver.at(self, t)
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write everything to an HDF5 file, atomically."""

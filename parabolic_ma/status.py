@@ -21,7 +21,7 @@ __all__ = [
 class Status(enum.Enum):
     """How a run ended; the value of a member is the sentence shown to the user."""
 
-    CONVERGED = "The tolerance was met."
+    CONVERGED = "The tolerance was met, or a flow reached its end."
     STALLED = (
         "The residual stopped falling above the tolerance. Try a finer grid, the other side "
         '(side="target" or "reference"), or inner="cell" when neither measure is log-concave; '
@@ -34,6 +34,10 @@ class Status(enum.Enum):
     LOST_CONVEXITY = (
         "The potential is not convex where there is mass, so its gradient is not a transport map. "
         "Use a finer grid, or put the grid on the side opposite the log-concave measure."
+    )
+    UNSTABLE = (
+        "The next step is longer than the explicit scheme is stable for. Use "
+        "ExplicitEuler(substep=True), shorter steps, a coarser grid, or SemiImplicit() or RKL2()."
     )
     OUT_OF_TIME = "The time limit was reached. Raise time_limit, or go on from the saved state."
     INTERRUPTED = "The run was interrupted; the result holds the last good state."

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from parabolic_ma.problem import TransportProblem
     from parabolic_ma.solution import Solution
 
-__all__ = ["Checkpoint", "Progress", "Run", "Tracker"]
+__all__ = ["Checkpoint", "Movie", "Progress", "Run", "Tracker"]
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,19 @@ class Progress:
         return {name: _figure(run.progress.get(name), digits) for name in names}
 
 
+def _trigger(owner: str, given: Any, default: Trigger) -> Trigger:
+    """Return the trigger that was given, or the default one, and refuse what is none."""
+    if given is None:
+        return default
+    if isinstance(given, type) or not callable(getattr(given, "count", None)):
+        raise InputError(
+            f"the trigger of a {owner} is made by pma.every(...) or pma.at_times(...), "
+            f"got {given!r}"
+        )
+    trigger: Trigger = given
+    return trigger
+
+
 class Checkpoint:
     """Writes the current best solution to an HDF5 file, each time replacing the last one whole.
 
@@ -183,12 +196,7 @@ class Checkpoint:
     def __init__(self, path: str | Path, trigger: Trigger | None = None) -> None:
         check_writable(path)
         self.path = Path(path)
-        self.trigger = trigger if trigger is not None else every(seconds=60)
-        if not callable(getattr(self.trigger, "count", None)):
-            raise InputError(
-                f"the trigger of a checkpoint is made by pma.every(...) or pma.at_times(...), "
-                f"got {trigger!r}"
-            )
+        self.trigger = _trigger("checkpoint", trigger, every(seconds=60))
         self._count = 0
 
     def start(self, run: Run) -> None:
@@ -206,3 +214,83 @@ class Checkpoint:
         """Write the result; after an exception the last written state is kept."""
         if solution is not None:
             solution.save(self.path)
+
+
+class Movie:
+    """Records how the model's density approaches the target, and writes an animation of it.
+
+    In two dimensions the model beside the target in one scale of colours, in one the model's curve
+    over the target; beside them KL(rho | mu) over the run. The first and the last state are always
+    frames, and the last one stays for a second. At most 300 frames are kept: of more, every second.
+    The file is written when the run ends, whole or not at all, and not after an exception.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, ending in .gif or, where the program ffmpeg is installed, in .mp4.
+    trigger : Trigger, optional
+        When a frame is due; after every step if not given. A flow makes steps of very different
+        lengths: ``pma.every(time=0.05)`` shows it at an even pace, if it also meets these times
+        (``save_at`` of the same trigger). The steady solver has steps and seconds only, and each
+        of its frames costs a judgement of the state.
+    fps : float
+        Frames a second.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, the trigger is none, or ``fps`` is not from 1 to 50.
+    MissingExtraError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import parabolic_ma as pma
+    >>> problem = pma.TransportProblem(pma.Gaussian([0.0], 1.0), pma.Gaussian([2.0], 0.5))
+    >>> movie = pma.Movie("flow.gif", pma.every(time=0.1))  # doctest: +SKIP
+    >>> pma.solve(problem, pma.GridFlow(256, t_final=2.0), trackers=[movie])  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path, trigger: Trigger | None = None, fps: float = 12.0) -> None:
+        from parabolic_ma.plotting.movie import check_movie
+
+        check_movie(path)
+        self.path = Path(path)
+        self.trigger = _trigger("movie", trigger, every(steps=1))
+        number = isinstance(fps, int | float) and not isinstance(fps, bool)
+        if not (number and 1.0 <= fps <= 50.0):
+            raise InputError(f"fps={fps!r} must be a number of frames a second, from 1 to 50")
+        self.fps = float(fps)
+        self._count = self._step = 0
+        self._recording: Any = None
+
+    def start(self, run: Run) -> None:
+        """Take the first state as a frame."""
+        from parabolic_ma.plotting.movie import Recording
+
+        self._recording = None
+        recording = Recording(run.problem)
+        recording.add(run.state, run.moment, run.snapshot)
+        self._recording = recording
+        self._count, self._step = self.trigger.count(run.moment), run.moment.step
+
+    def handle(self, run: Run) -> None:
+        """Take a frame if the trigger says so."""
+        self._step = run.moment.step
+        count = self.trigger.count(run.moment)
+        if count > self._count:
+            self._count = count
+            self._recording.add(run.state, run.moment, run.snapshot)
+
+    def finish(self, solution: Solution | None) -> None:
+        """Write the movie, with the result as its last frame."""
+        recording, self._recording = self._recording, None
+        if solution is None or recording is None:
+            return
+        recording.write(self.path, self.fps, solution, self._step)
+        if recording.stride > 1:
+            sys.stderr.write(
+                f"parabolic_ma: {self.path.name}: more than {recording.most} frames were due, so "
+                f"one in {recording.stride} of them was kept; give a trigger that fires less often "
+                "to choose them\n"
+            )

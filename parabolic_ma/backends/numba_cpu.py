@@ -8,6 +8,15 @@ from parabolic_ma.backends.numba_cells import (
     linearise_cells,
     running_sums,
 )
+from parabolic_ma.backends.numba_flow import (
+    flow_coefficients,
+    flow_rate,
+    flow_rate_1d,
+    flow_rows,
+    flow_rows_1d,
+    solve_flow_1d,
+    upwind_rows,
+)
 from parabolic_ma.backends.numba_krylov import axpy, cell_masses, dots, norm_weight
 from parabolic_ma.backends.numba_multigrid import (
     chebyshev,
@@ -43,6 +52,7 @@ from parabolic_ma.backends.numba_newton_1d import (
     running_sums_1d,
     solve_rows_1d,
 )
+from parabolic_ma.backends.numba_soft import soft_conjugate_rows
 from parabolic_ma.backends.numba_transfer import average_log, interpolate
 
 __all__ = [
@@ -64,6 +74,11 @@ __all__ = [
     "fields_1d",
     "fill_ghosts",
     "fill_ghosts_1d",
+    "flow_coefficients",
+    "flow_rate",
+    "flow_rate_1d",
+    "flow_rows",
+    "flow_rows_1d",
     "gradient_norm",
     "gradient_norm_1d",
     "inner_row",
@@ -82,6 +97,9 @@ __all__ = [
     "restrict",
     "running_sums",
     "running_sums_1d",
+    "soft_conjugate_rows",
     "solve_dense",
+    "solve_flow_1d",
     "solve_rows_1d",
+    "upwind_rows",
 ]

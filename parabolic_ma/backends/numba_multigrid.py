@@ -21,7 +21,10 @@ EVEN, LINEAR, PERIODIC = 0, 1, 2
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fill_ghosts(v, mode):
-    """Fill the frame of a padded array: even reflection, linear continuation or periodicity."""
+    """Fill the frame of a padded array by even reflection (0), periodicity (2) or continuation.
+
+    The continuation is linear (1) or quadratic (3).
+    """
     nx, ny = v.shape
     if mode == 0:
         for i in range(1, nx - 1):
@@ -37,6 +40,13 @@ def fill_ghosts(v, mode):
         for j in range(ny):
             v[0, j] = 2 * v[1, j] - v[2, j]
             v[nx - 1, j] = 2 * v[nx - 2, j] - v[nx - 3, j]
+    elif mode == 3:
+        for i in range(1, nx - 1):
+            v[i, 0] = 3 * (v[i, 1] - v[i, 2]) + v[i, 3]
+            v[i, ny - 1] = 3 * (v[i, ny - 2] - v[i, ny - 3]) + v[i, ny - 4]
+        for j in range(ny):
+            v[0, j] = 3 * (v[1, j] - v[2, j]) + v[3, j]
+            v[nx - 1, j] = 3 * (v[nx - 2, j] - v[nx - 3, j]) + v[nx - 4, j]
     else:
         for i in range(1, nx - 1):
             v[i, 0] = v[i, ny - 2]

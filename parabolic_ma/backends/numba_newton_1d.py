@@ -14,7 +14,10 @@ _ROUNDING = 1e-9  # in cells: faces of the box lie on faces of the density's box
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fill_ghosts_1d(u, mode):
-    """Fill the two ghosts: even reflection (0), linear continuation (1) or periodicity (2)."""
+    """Fill the two ghosts by even reflection (0), periodicity (2) or continuation.
+
+    The continuation is linear (1) or quadratic (3).
+    """
     n = u.shape[0]
     if mode == 0:
         u[0] = u[1]
@@ -22,6 +25,9 @@ def fill_ghosts_1d(u, mode):
     elif mode == 1:
         u[0] = 2 * u[1] - u[2]
         u[n - 1] = 2 * u[n - 2] - u[n - 3]
+    elif mode == 3:
+        u[0] = 3 * (u[1] - u[2]) + u[3]
+        u[n - 1] = 3 * (u[n - 2] - u[n - 3]) + u[n - 4]
     else:
         u[0] = u[n - 2]
         u[n - 1] = u[1]

@@ -19,15 +19,18 @@ from parabolic_ma.backends.numpy_common import gather, kernel
 
 @kernel
 def fill_ghosts(v, mode):
-    """Fill the frame of a padded array: even reflection, linear continuation or periodicity.
+    """Fill the frame of a padded array by even reflection (0), periodicity (2) or continuation.
 
-    Axis 1 first; then whole rows, which gives the corners.
+    The continuation is linear (1) or quadratic (3). Axis 1 first; then whole rows, which gives the
+    corners.
     """
     for a in (v.T[:, 1:-1], v):
         if mode == 0:
             a[0], a[-1] = a[1], a[-2]
         elif mode == 1:
             a[0], a[-1] = 2 * a[1] - a[2], 2 * a[-2] - a[-3]
+        elif mode == 3:
+            a[0], a[-1] = 3 * (a[1] - a[2]) + a[3], 3 * (a[-2] - a[-3]) + a[-4]
         else:
             a[0], a[-1] = a[-2], a[1]
 

@@ -24,11 +24,16 @@ from parabolic_ma.backends.numpy_newton import (
 
 @kernel
 def fill_ghosts_1d(u, mode):
-    """Fill the two ghosts: even reflection (0), linear continuation (1) or periodicity (2)."""
+    """Fill the two ghosts by even reflection (0), periodicity (2) or continuation.
+
+    The continuation is linear (1) or quadratic (3).
+    """
     if mode == 0:
         u[0], u[-1] = u[1], u[-2]
     elif mode == 1:
         u[0], u[-1] = 2 * u[1] - u[2], 2 * u[-2] - u[-3]
+    elif mode == 3:
+        u[0], u[-1] = 3 * (u[1] - u[2]) + u[3], 3 * (u[-2] - u[-3]) + u[-4]
     else:
         u[0], u[-1] = u[-2], u[1]
 

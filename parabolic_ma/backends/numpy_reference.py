@@ -18,6 +18,15 @@ from parabolic_ma.backends.numpy_cells_1d import (
     quantiles_1d,
     running_sums_1d,
 )
+from parabolic_ma.backends.numpy_flow import (
+    flow_coefficients,
+    flow_rate,
+    flow_rate_1d,
+    flow_rows,
+    flow_rows_1d,
+    solve_flow_1d,
+    upwind_rows,
+)
 from parabolic_ma.backends.numpy_krylov import axpy, cell_masses, dots, norm_weight
 from parabolic_ma.backends.numpy_multigrid import (
     chebyshev,
@@ -49,6 +58,7 @@ from parabolic_ma.backends.numpy_newton_1d import (
     linearise_1d,
     solve_rows_1d,
 )
+from parabolic_ma.backends.numpy_soft import soft_conjugate_rows
 from parabolic_ma.backends.numpy_transfer import average_log, interpolate
 
 __all__ = [
@@ -70,6 +80,11 @@ __all__ = [
     "fields_1d",
     "fill_ghosts",
     "fill_ghosts_1d",
+    "flow_coefficients",
+    "flow_rate",
+    "flow_rate_1d",
+    "flow_rows",
+    "flow_rows_1d",
     "gradient_norm",
     "gradient_norm_1d",
     "inner_row",
@@ -88,6 +103,9 @@ __all__ = [
     "restrict",
     "running_sums",
     "running_sums_1d",
+    "soft_conjugate_rows",
     "solve_dense",
+    "solve_flow_1d",
     "solve_rows_1d",
+    "upwind_rows",
 ]

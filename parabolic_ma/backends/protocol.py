@@ -6,7 +6,8 @@ written in place, completely.
 
 **Grids.** A grid of ``nx`` by ``ny`` cells has the centres ``axis1`` (nx,) and ``axis2`` (ny,) and
 the spacings h1, h2. *Padded* arrays have one ghost cell a side, shape ``(nx + 2, ny + 2)``. The
-ghost rule ``mode`` is 0 (even reflection about the face), 1 (linear continuation) or 2 (periodic).
+ghost rule ``mode`` is 0 (even reflection about the face), 1 (linear continuation), 2 (periodic) or
+3 (quadratic continuation; at least three cells an axis).
 N, S are the neighbours at +1, -1 on axis 0 and E, W those on axis 1.
 
 **Potentials.** :math:`\psi(y) = \tfrac12 \langle y - c, A (y - c)\rangle + \langle b, y - c\rangle
@@ -237,6 +238,15 @@ class Kernels(Protocol):
         box count as 1e-14 of the largest at a face's image.
         """
 
+    # Sinkhorn: the soft conjugate along one axis.
+
+    def soft_conjugate_rows(self, log_kernel: Array, rows: Array, out: Array) -> None:
+        r"""Write :math:`\log \sum_j e^{K_{ij} + a_{rj}}` to ``out[r, i]``, by largest terms.
+
+        ``log_kernel`` = K (m, n) is finite, ``rows`` = a (R, n) may hold minus infinities, ``out``
+        is (R, m).
+        """
+
     # Between grids. Index and weight arrays: see `parabolic_ma.operators.transfer`.
 
     def average_log(
@@ -322,7 +332,57 @@ class Kernels(Protocol):
     def solve_dense(self, matrix: Array, pivots: Array, r: Array, v: Array, mode: int) -> None:
         """Solve ``M v = r`` up to the mean of r, v of zero mean; v is written with its ghosts."""
 
-    # The Krylov iteration: float32 vectors, sums carried in float64.
+    # The flow in time.
+
+    def flow_rate(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, lowest: float,
+        kind: int, params: Array, table: Array, rate: Array,
+    ) -> tuple[float, float, float]:  # fmt: skip
+        """Write F = log m(T) + log det H - log nu (nx, ny), logarithms extended as in `fields`.
+
+        Returns the smallest eigenvalue of H; the diffusion, over which one is the largest stable
+        step of the explicit Euler method; and the drift where ``log_source >= lowest``, over which
+        one is the largest step that does not amplify what moves.
+        """
+
+    def flow_coefficients(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, kind: int, params: Array,
+        table: Array, coefficients: Array,
+    ) -> None:  # fmt: skip
+        """Write the stencil of F' (5, nx, ny): a, d, x, p, q, not scaled.
+
+        ``F'[v] = a (N + S - 2 v) + d (E + W - 2 v) + x (NE - NW - SE + SW) - p (N - S) - q (E -
+        W)``.
+        """
+
+    def flow_rows(self, coefficients: Array, sigma: float, rows: Array) -> None:
+        """Write the rows of ``sigma v - F'[v]`` and the factor of right-hand sides: (6, nx, ny)."""
+
+    def upwind_rows(self, rows: Array, peclet: float, upwind: Array, scale: Array) -> None:
+        """Write rows whose a, d are at least ``peclet`` times ``|p|``, ``|q|``, of diagonal 2.
+
+        ``upwind`` (5, nx, ny) and ``scale`` (nx, ny), the factor of right-hand sides, are float32.
+        """
+
+    def flow_rate_1d(
+        self, u: Array, axis: Array, quad: Array, log_source: Array, lowest: float, kind: int,
+        params: Array, table: Array, rate: Array,
+    ) -> tuple[float, float, float]:  # fmt: skip
+        """Do what `flow_rate` does in one dimension."""
+
+    def flow_rows_1d(
+        self, u: Array, axis: Array, quad: Array, kind: int, params: Array, table: Array,
+        sigma: float, rows: Array,
+    ) -> None:  # fmt: skip
+        """Write the rows of ``sigma v - F'[v]``: (3, n).
+
+        ``rows`` = a, p, z of ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = z r``.
+        """
+
+    def solve_flow_1d(self, rows: Array, rhs: Array, mode: int, v: Array) -> None:
+        """Solve the rows of `flow_rows_1d` for v (n + 2,), ghosts included; mode 0, 2 or 3."""
+
+    # The Krylov iteration: vectors float32 or float64, sums carried in float64.
 
     def cell_masses(self, log_source: Array, area: float, mass: Array) -> None:
         """Write ``exp(log_source) area`` to ``mass``, float32."""

@@ -13,6 +13,8 @@ from parabolic_ma.io import schema
 from parabolic_ma.io.atomic import replacing
 from parabolic_ma.io.fields import solution_fields
 from parabolic_ma.io.schema import Quantity, coordinate
+from parabolic_ma.measures import GridDensity
+from parabolic_ma.operators.grid_map import GridMap
 from parabolic_ma.solution import Solution
 from parabolic_ma.status import MissingExtraError
 from parabolic_ma.typing import Array, Rng
@@ -32,7 +34,8 @@ def to_xarray(solution: Solution) -> Any:
     -------
     xarray.Dataset
         ``psi, T, log_det`` and log densities on ``y1, y2``; ``phi, S`` and so on on ``x1, x2`` when
-        the grid was on the target side; the figures; status and message as attributes.
+        the grid was on the target side; the figures; status and message as attributes. Of a flow
+        also ``psi_saved`` or ``phi_saved`` over ``time``, and ``average_density``.
 
     Raises
     ------
@@ -60,10 +63,39 @@ def to_xarray(solution: Solution) -> Any:
         for name, values in arrays.items():
             axes = (*names, "component")[: values.ndim]
             variables[name] = (axes, values, _attributes(quantities[name]))
+    variables |= _over_time(solution, coordinates)
     for name, quantity in schema.FIGURES.items():
         variables[name] = ((), float(getattr(solution, name)), _attributes(quantity))
     attributes = {"status": solution.status.name, "message": solution.message}
     return xarray.Dataset(variables, coordinates, {**attributes, "side": solution.side})
+
+
+def _over_time(solution: Solution, coordinates: dict[str, Any]) -> dict[str, Any]:
+    """Return what a flow kept: potentials on the result's grid, and the average iterate."""
+    variables: dict[str, Any] = {}
+    if solution.fields is not None:
+        grid, side = solution.fields.potential.grid, solution.side
+        kept = [
+            (t, transport.grid_potential.values())
+            for t, transport in solution.saved
+            if isinstance(transport, GridMap) and transport.grid_potential.grid == grid
+        ]
+        if kept:
+            axes = [coordinate(side, k)[0] for k in range(grid.dim)]
+            name, quantity = schema.MAP_FIELDS[side][0]
+            time = np.array([t for t, _ in kept])
+            coordinates["time"] = ("time", time, _attributes(schema.SAVED["t"]))
+            values = np.stack([potential for _, potential in kept])
+            variables[f"{name}_saved"] = (("time", *axes), values, _attributes(quantity))
+    average = solution.average
+    if isinstance(average, GridDensity):
+        axes = [coordinate("target", k)[0] for k in range(average.dim)]
+        for k, axis in enumerate(axes):  # with the flow's grid on this side these are its own axes
+            quantity = coordinate("target", k)[1]
+            coordinates.setdefault(axis, (axis, average.grid.axis(k), _attributes(quantity)))
+        density = schema.AVERAGE["density"]
+        variables["average_density"] = (tuple(axes), average.values, _attributes(density))
+    return variables
 
 
 def _attributes(quantity: Quantity) -> dict[str, str]:

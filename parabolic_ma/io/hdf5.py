@@ -13,6 +13,10 @@ place                   holds
 ``/certificate``        one dataset a figure; a figure that is ``nan`` has its ``reason``
 ``/provenance``         attributes; ``versions`` and ``command``
 ``/state``              what the maps are rebuilt from, bit for bit
+``/saved``              of a flow: times ``t`` and ``correction (t, ...)`` of the maps kept then,
+                        their quadratic part being that of ``/state``; maps of another grid, from
+                        which the flow went on, in ``/saved/grid1`` with their own
+``/average``            of a flow: ``density`` of the average iterate, with its box
 ======================  ==========================================================================
 
 Reading never runs code: there is no pickle anywhere, and a potential that was a Python function
@@ -23,41 +27,51 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from parabolic_ma.grid import Box, Grid
 from parabolic_ma.io import schema
 from parabolic_ma.io.atomic import check_room, replacing
 from parabolic_ma.io.fields import solution_fields
-from parabolic_ma.io.schema import Quantity, coordinate
-from parabolic_ma.io.toml import (
-    problem_from_toml,
-    problem_to_toml,
-    solver_from_toml,
-    solver_to_toml,
+from parabolic_ma.io.hdf5_items import (
+    as_text,
+    attach,
+    make_group,
+    read_attributes,
+    set_texts,
+    write_dataset,
+    write_fields,
 )
+from parabolic_ma.io.hdf5_maps import (
+    read_average,
+    read_potential,
+    read_saved,
+    write_average,
+    write_quadratic,
+    write_saved,
+)
+from parabolic_ma.io.schema import Quantity, coordinate
+from parabolic_ma.io.solver_toml import solver_from_toml, solver_kind, solver_to_toml
+from parabolic_ma.io.toml import problem_from_toml, problem_to_toml
 from parabolic_ma.maps import Affine, Identity, TransportMap
+from parabolic_ma.measures import GridDensity
 from parabolic_ma.operators.grid_map import GridMap
 from parabolic_ma.solution import (
     Certificate,
     GridFields,
-    GridPotential,
     History,
     Provenance,
     Solution,
 )
-from parabolic_ma.solvers.grid_solver import GridSolver
 from parabolic_ma.status import FileFormatError, InputError, MissingExtraError, Status
 from parabolic_ma.typing import Array
 
-__all__ = ["load", "read_attributes", "save", "write_dataset", "write_fields"]
+__all__ = ["load", "save"]
 
-_CHUNK_BYTES = 1 << 20
 _TEXT_FIELDS = ("backend", "started", "host", "platform")
 _NUMBER_FIELDS = ("threads", "wall_time", "cpu_time", "compile_time")
 
@@ -83,7 +97,7 @@ def save(solution: Solution, path: str | Path) -> None:
     # HDF5 on a full disk fails once more for every object still open: look before.
     check_room(path, _size(solution))
     with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
-        _text_attributes(
+        set_texts(
             file,
             {
                 "Conventions": "CF-1.11",
@@ -95,22 +109,41 @@ def save(solution: Solution, path: str | Path) -> None:
                 "side": solution.side,
             },
         )
-        file.attrs["schema_version"] = schema.SCHEMA_VERSION
+        file.attrs["schema_version"] = _schema_version(solution)
         file.attrs["converged"] = int(solution.converged)
-        _write_problem(_group(file, "problem"), solution)
-        _write_solution(_group(file, "solution"), solution)
-        _write_history(_group(file, "history"), solution.history)
-        _write_certificate(_group(file, "certificate"), solution.certificate)
-        _write_provenance(_group(file, "provenance"), solution.provenance)
-        _write_state(_group(file, "state"), solution)
+        _write_problem(make_group(file, "problem"), solution)
+        _write_solution(make_group(file, "solution"), solution)
+        _write_history(make_group(file, "history"), solution.history)
+        _write_certificate(make_group(file, "certificate"), solution.certificate)
+        _write_provenance(make_group(file, "provenance"), solution.provenance)
+        _write_state(make_group(file, "state"), solution)
+        if solution.saved:
+            write_saved(make_group(file, "saved"), solution)
+        if isinstance(solution.average, GridDensity):
+            write_average(make_group(file, "average"), solution.average)
+
+
+def _schema_version(solution: Solution) -> int:
+    """Return the oldest schema that has what a solution holds."""
+    flow = (
+        solution.saved
+        or solution.average is not None
+        or solution.status is Status.UNSTABLE
+        or solver_kind(solution.solver) not in {None, "grid"}
+    )
+    return 2 if flow else 1
 
 
 def _size(solution: Solution) -> int:
     """Bytes of the largest arrays of a solution, before compression."""
-    if solution.fields is None:
-        return 0
-    grid = solution.fields.potential.grid
-    return 8 * grid.size * (grid.dim + 5)  # psi, its correction, three logarithms and the map
+    size = 0
+    if solution.fields is not None:
+        grid = solution.fields.potential.grid
+        size += 8 * grid.size * (grid.dim + 5)  # psi, its correction, three logarithms and the map
+    size += sum(8 * m.grid_potential.grid.size for _, m in solution.saved if isinstance(m, GridMap))
+    if isinstance(solution.average, GridDensity):
+        size += 8 * solution.average.grid.size
+    return size
 
 
 def load(path: str | Path) -> Solution:
@@ -179,7 +212,7 @@ def _check_schema(file: Any, path: str | Path) -> None:
 
 def _read(file: Any, path: str | Path) -> Solution:
     problem_group = file["problem"]
-    text = _text(problem_group["toml"][()])
+    text = as_text(problem_group["toml"][()])
     arrays = _arrays(problem_group)
     problem = problem_from_toml(text, arrays=arrays, source=f"{path}, /problem")
     attributes = read_attributes(file)
@@ -193,7 +226,8 @@ def _read(file: Any, path: str | Path) -> Solution:
     figures: dict[str, Any] = {name: float(file["solution"][name][()]) for name in schema.FIGURES}
     solver = None
     if "solver" in problem_group:
-        solver = solver_from_toml(_text(problem_group["solver"][()]), f"{path}, /problem/solver")
+        settings = as_text(problem_group["solver"][()])
+        solver = solver_from_toml(settings, f"{path}, /problem/solver", arrays=arrays)
     return Solution(
         problem=problem,
         map=transport,
@@ -205,85 +239,10 @@ def _read(file: Any, path: str | Path) -> Solution:
         provenance=_read_provenance(file["provenance"], problem_group),
         solver=solver,
         fields=fields,
+        saved=read_saved(file["saved"], side, fields) if "saved" in file else (),
+        average=read_average(file["average"]) if "average" in file else None,
         **figures,
     )
-
-
-def _group(parent: Any, name: str) -> Any:
-    return parent.create_group(name, track_order=True)
-
-
-def _text_attributes(item: Any, values: Mapping[str, str]) -> None:
-    """Set attributes of fixed length: readers built on VTK ignore those of variable length."""
-    for name, value in values.items():
-        item.attrs[name] = np.bytes_(value.encode())
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def read_attributes(item: Any) -> dict[str, Any]:
-    """Return the attributes of a file, group or dataset, with text as ``str``."""
-    return {
-        name: _text(value) if isinstance(value, bytes | str) else value
-        for name, value in item.attrs.items()
-    }
-
-
-def write_dataset(group: Any, name: str, values: Any, quantity: Quantity | None = None) -> Any:
-    """Write an array (compressed), a number or a text, with unit and meaning."""
-    array = np.asarray(values)
-    if array.dtype.kind in "US":
-        data = group.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-    elif array.nbytes > _CHUNK_BYTES // 16:
-        data = group.create_dataset(
-            name, data=array, chunks=True, compression="gzip", compression_opts=1, shuffle=True
-        )
-    else:
-        data = group.create_dataset(name, data=array)
-    if quantity is not None:
-        _text_attributes(data, {"units": quantity.units, "long_name": quantity.long_name})
-    return data
-
-
-def _scale(group: Any, name: str, values: Array, quantity: Quantity) -> Any:
-    data = write_dataset(group, name, values, quantity)
-    data.make_scale(name)
-    return data
-
-
-def _attach(data: Any, scales: list[Any]) -> None:
-    for axis, scale in enumerate(scales):
-        data.dims[axis].attach_scale(scale)
-
-
-def write_fields(group: Any, side: str, grid: Grid, arrays: Mapping[str, Array]) -> None:
-    """Write the arrays of one side with its coordinates as dimension scales.
-
-    Parameters
-    ----------
-    group : h5py.Group
-        Where; a scale ``component`` for vectors is made if it is not there.
-    side : {"reference", "target"}
-        Says what the axes are called.
-    grid : Grid
-        Where the arrays live.
-    arrays : mapping of str to ndarray
-        Of shape ``grid.shape``, or ``(*grid.shape, d)`` for maps.
-    """
-    quantities = dict(schema.MAP_FIELDS[side])
-    if "component" not in group:
-        index = np.arange(1, grid.dim + 1, dtype=np.int32)
-        _scale(group, "component", index, Quantity("1", "coordinate of a vector"))
-    axes = []
-    for k in range(grid.dim):
-        name, quantity = coordinate(side, k)
-        axes.append(_scale(group, name, grid.axis(k), quantity))
-        axes[-1].attrs["lower"], axes[-1].attrs["upper"] = grid.box.lower[k], grid.box.upper[k]
-    for name, values in arrays.items():
-        data = write_dataset(group, name, values, quantities[name])
-        _attach(data, [*axes, group["component"]][: data.ndim])
 
 
 def _write_problem(group: Any, solution: Solution) -> None:
@@ -291,11 +250,12 @@ def _write_problem(group: Any, solution: Solution) -> None:
     write_dataset(group, "toml", text)
     if solution.provenance.configuration:
         write_dataset(group, "configuration", solution.provenance.configuration)
-    if isinstance(solution.solver, GridSolver):
-        write_dataset(group, "solver", solver_to_toml(solution.solver))
+    if solver_kind(solution.solver) is not None:
+        with suppress(InputError):  # a stepper, schedule or trigger of the user has no file form
+            write_dataset(group, "solver", solver_to_toml(solution.solver, arrays))
     for name, values in arrays.items():
         parent, _, leaf = name.rpartition("/")
-        write_dataset(group[parent] if parent in group else _group(group, parent), leaf, values)
+        write_dataset(group[parent] if parent in group else make_group(group, parent), leaf, values)
 
 
 def _arrays(group: Any) -> dict[str, Array]:
@@ -314,7 +274,7 @@ def _write_solution(group: Any, solution: Solution) -> None:
     sides = solution_fields(solution)
     shown = solution.side if solution.side in sides else "reference"
     dim = sides[shown][0].dim
-    _text_attributes(
+    set_texts(
         group,
         {"NX_class": "NXdata", "signal": "psi" if shown == "reference" else "phi"},
     )
@@ -330,20 +290,8 @@ def _read_fields(file: Any, side: str) -> GridFields | None:
     if "correction" not in state:
         return None
     group, names = file["solution"], [name for name, _ in schema.MAP_FIELDS[side]]
-    box = Box(tuple(state["lower"][()].tolist()), tuple(state["upper"][()].tolist()))
-    shapes = {name: state[name].shape for name in ("matrix", "center", "image")}
-    if shapes != {"matrix": (box.dim, box.dim), "center": (box.dim,), "image": (box.dim,)}:
-        raise ValueError(
-            f"the quadratic part of the map has shapes {shapes} in dimension {box.dim}"
-        )
-    potential = GridPotential(
-        grid=Grid(box, state["correction"].shape),
-        correction=state["correction"][()],
-        matrix=state["matrix"][()],
-        center=state["center"][()],
-        image=state["image"][()],
-        boundary=read_attributes(state)["boundary"],
-    )
+    potential = read_potential(state, state["correction"][()])
+    box = potential.grid.box
     gradient, log_det, log_source, log_inner = (group[name][()] for name in names[1:])
     shape = potential.grid.shape
     for name, values in zip(names[1:], (gradient, log_det, log_source, log_inner), strict=True):
@@ -355,26 +303,16 @@ def _read_fields(file: Any, side: str) -> GridFields | None:
 def _write_state(group: Any, solution: Solution) -> None:
     if solution.fields is not None:
         potential = solution.fields.potential
-        _text_attributes(group, {"map": "grid", "boundary": potential.boundary})
-        length = Quantity("length", "corner of the box of the solver's grid")
-        write_dataset(group, "lower", np.array(potential.grid.box.lower), length)
-        write_dataset(group, "upper", np.array(potential.grid.box.upper), length)
+        write_quadratic(group, potential)
         write_dataset(
             group,
             "correction",
             potential.correction,
             Quantity("length2", "potential minus its quadratic part"),
         )
-        write_dataset(
-            group, "matrix", potential.matrix, Quantity("1", "Hessian of the quadratic part")
-        )
-        write_dataset(
-            group, "center", potential.center, Quantity("length", "centre of the quadratic part")
-        )
-        write_dataset(group, "image", potential.image, Quantity("length", "image of the centre"))
     elif isinstance(solution.map, Affine | Identity):
         identity = isinstance(solution.map, Identity)
-        _text_attributes(group, {"map": "identity" if identity else "affine"})
+        set_texts(group, {"map": "identity" if identity else "affine"})
         if isinstance(solution.map, Affine):
             write_dataset(group, "matrix", solution.map.A, Quantity("1", "A of T(y) = A y + b"))
             write_dataset(group, "image", solution.map.b, Quantity("length", "b of T(y) = A y + b"))
@@ -402,11 +340,11 @@ def _write_history(group: Any, history: History) -> None:
     row = group.create_dataset(
         "row", data=np.arange(rows, dtype=np.int64), maxshape=(None,), chunks=(max(rows, 64),)
     )
-    _text_attributes(row, {"units": "1", "long_name": "row of the history"})
+    set_texts(row, {"units": "1", "long_name": "row of the history"})
     row.make_scale("row")
     for name, values in history.items():
         data = write_dataset(group, name, values, schema.HISTORY.get(name))
-        _attach(data, [row])
+        attach(data, [row])
 
 
 def _read_history(group: Any) -> History:
@@ -422,7 +360,7 @@ def _write_certificate(group: Any, certificate: Certificate) -> None:
     for name, value in certificate.figures().items():
         data = write_dataset(group, name, value, schema.CERTIFICATE[name])
         if name in certificate.reasons:
-            _text_attributes(data, {"reason": certificate.reasons[name]})
+            set_texts(data, {"reason": certificate.reasons[name]})
 
 
 def _read_certificate(group: Any) -> Certificate:
@@ -437,7 +375,7 @@ def _read_certificate(group: Any) -> Certificate:
 
 
 def _write_provenance(group: Any, provenance: Provenance) -> None:
-    _text_attributes(group, {name: getattr(provenance, name) for name in _TEXT_FIELDS})
+    set_texts(group, {name: getattr(provenance, name) for name in _TEXT_FIELDS})
     for name in _NUMBER_FIELDS:
         group.attrs[name] = getattr(provenance, name)
     if provenance.seed is not None:
@@ -445,18 +383,18 @@ def _write_provenance(group: Any, provenance: Provenance) -> None:
     write_dataset(group, "solver", provenance.solver)
     if provenance.command:
         write_dataset(group, "command", np.array(provenance.command))
-    _text_attributes(_group(group, "versions"), provenance.versions)
+    set_texts(make_group(group, "versions"), provenance.versions)
 
 
 def _read_provenance(group: Any, problem: Any) -> Provenance:
     attributes = read_attributes(group)
     seed = attributes.get("seed")
     command = group["command"].asstr()[()].tolist() if "command" in group else []
-    configuration = _text(problem["configuration"][()]) if "configuration" in problem else ""
+    configuration = as_text(problem["configuration"][()]) if "configuration" in problem else ""
     return Provenance(
-        problem_toml=_text(problem["toml"][()]),
+        problem_toml=as_text(problem["toml"][()]),
         configuration=configuration,
-        solver=_text(group["solver"][()]),
+        solver=as_text(group["solver"][()]),
         **{name: attributes[name] for name in _TEXT_FIELDS},
         threads=int(attributes["threads"]),
         wall_time=float(attributes["wall_time"]),

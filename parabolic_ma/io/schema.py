@@ -8,16 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "AVERAGE",
     "CERTIFICATE",
     "FIGURES",
     "HISTORY",
     "MAP_FIELDS",
+    "SAVED",
     "SCHEMA_VERSION",
     "Quantity",
     "coordinate",
 ]
 
-SCHEMA_VERSION = 1
+# 2: the result of a flow. A release that reads only 1 would call such a file damaged, for it does
+# not know the flow's settings and statuses, and would drop the saved maps. So such a file has
+# version 2 and that release asks to be upgraded; all others are still written as version 1.
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,25 @@ CERTIFICATE = {
     "w2_error": Quantity("length2", "estimated error of the squared Wasserstein-2 distance"),
 }
 
+# Both sides of the evolution variational inequality of one step, and their sums.
+_INEQUALITY = {
+    "bregman_difference": (
+        "length2",
+        "B({0} | rho_k) - B({0} | rho_k+1) of the last two iterates, B the Bregman divergence",
+    ),
+    "evi_left": ("nat", "left side of the evolution variational inequality of the step to {0}"),
+    "evi_right": ("nat", "right side of the evolution variational inequality of the step to {0}"),
+    "evi_slack": ("nat", "right side minus left side of the inequality of the step to {0}"),
+    "regret": ("length2", "sum of step length times left side against {0}"),
+    "regret_bound": ("length2", "sum of step length times right side against {0}"),
+}
+
 HISTORY = {
     "step": Quantity("1", "step of the solver"),
-    "t": Quantity("1", "time of the equation"),
+    "t": Quantity("length2", "time of the equation, in which a rate in nats moves a potential"),
     "level": Quantity("1", "grid of this step"),
-    "step_size": Quantity("1", "time step"),
+    "cells": Quantity("1", "number of cells of that grid"),
+    "step_size": Quantity("length2", "time step, or pseudo-time step"),
     "residual": CERTIFICATE["residual"],
     "residual_max": CERTIFICATE["residual_max"],
     "kl": FIGURES["kl"],
@@ -89,8 +108,37 @@ HISTORY = {
     "log_evidence_upper": CERTIFICATE["log_evidence_upper"],
     "min_eigenvalue": CERTIFICATE["min_eigenvalue"],
     "max_eigenvalue": CERTIFICATE["max_eigenvalue"],
-    "bregman_difference": Quantity("nat", "Bregman divergence between successive iterates"),
+    "map_change": Quantity("length", "distance of the maps of the last two steps"),
+    "newton_steps": Quantity("1", "Newton steps so far"),
+    "cycles": Quantity("1", "multigrid cycles so far"),
+    "mixture": Quantity("1", "share of the other density in the homotopy"),
+    "rate_min": Quantity("nat", "smallest rate F of the potential"),
+    "rate_max": Quantity("nat", "largest rate F of the potential"),
+    "velocity": Quantity("nat/length", "root mean square gradient of the rate, pulled back"),
+    **{k: Quantity(unit, text.format("the target")) for k, (unit, text) in _INEQUALITY.items()},
+    **{
+        f"comparator_{k}": Quantity(unit, text.format("the comparator"))
+        for k, (unit, text) in _INEQUALITY.items()
+    },
+    "step_limit": Quantity("length2", "longest stable step of the explicit method"),
+    "kl_average": Quantity("nat", "KL divergence of the average iterate given the target"),
+    "scheduled": Quantity("1", "steps of the schedule so far"),
+    "next_step": Quantity("length2", "time step to try next; 0: the schedule says"),
+    "evaluations": Quantity("1", "evaluations of the rate so far"),
+    "marginal_kl": Quantity("nat", "KL divergence of the plan's marginal given the measure"),
+    "sum_error": Quantity("1", "estimated relative error of sums that stand for integrals"),
     "seconds": Quantity("s", "wall time since the start"),
+}
+
+SAVED = {
+    "t": Quantity("length2", "time of the equation at which the map was kept"),
+    "correction": Quantity("length2", "potential minus its quadratic part"),
+}
+
+AVERAGE = {
+    "density": Quantity("1/length^d", "average over time of the model's densities"),
+    "floor": Quantity("1", "floor under the density, in parts of its largest value"),
+    "floored_mass": CERTIFICATE["floored_mass"],
 }
 
 

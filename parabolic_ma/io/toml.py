@@ -1,4 +1,4 @@
-"""Problems and solvers as TOML.
+"""Problems as TOML; solvers are in `parabolic_ma.io.solver_toml`.
 
 A problem is two tables, ``[reference]`` and ``[target]``; ``kind`` says which measure a table is:
 
@@ -21,15 +21,16 @@ kind                 keys
 Paths are relative to the TOML file. In a solution file arrays are kept beside the text, in
 ``/problem``, and ``stored`` names them, so the file stands alone. A Python function cannot be
 stored: its values are tabulated instead, and reading the file back gives the measure with the
-tabulated potential (kind ``tabulated``). Reading a file never runs code.
+tabulated potential (kind ``tabulated``). Reading a file never runs code. Weights of mixtures and
+grid densities come back from a solution file bit for bit, they are not normalised a second time.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from zipfile import BadZipFile
@@ -46,41 +47,45 @@ from parabolic_ma.measures import (
     Gaussian,
     GaussianMixture,
     GridDensity,
+    Measure,
     Potential,
     Samples,
     Uniform,
 )
 from parabolic_ma.points import as_floats
 from parabolic_ma.problem import TransportProblem
-from parabolic_ma.solvers.grid_solver import GridSolver
 from parabolic_ma.status import InputError, MissingExtraError
 from parabolic_ma.typing import Array
 
 __all__ = [
-    "GridSolverTable",
+    "Count",
     "MeasureTable",
+    "Pairs",
     "ProblemTable",
+    "Table",
+    "build_measure",
     "build_problem",
-    "build_solver",
+    "measure_arrays",
+    "measure_table",
     "problem_from_toml",
     "problem_text",
     "problem_to_toml",
-    "solver_from_toml",
-    "solver_to_toml",
 ]
 
 Numbers: TypeAlias = float | list[float | list[float]]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Pairs: TypeAlias = list[tuple[float, float]]
 
+_NORMALISED = 1e-12  # what weights that were normalised may miss one by
 
-class _Table(
+
+class Table(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
 ):
     """A TOML table whose ``kind`` says what it is."""
 
 
-class GaussianTable(_Table, frozen=True, tag="gaussian"):
+class GaussianTable(Table, frozen=True, tag="gaussian"):
     """A normal distribution."""
 
     mean: Numbers | None = None
@@ -88,7 +93,7 @@ class GaussianTable(_Table, frozen=True, tag="gaussian"):
     fitted: bool = False
 
 
-class GaussianMixtureTable(_Table, frozen=True, tag="gaussian_mixture"):
+class GaussianMixtureTable(Table, frozen=True, tag="gaussian_mixture"):
     """A mixture of normal distributions; ``covs`` are variances or matrices."""
 
     means: list[float | list[float]]
@@ -96,13 +101,13 @@ class GaussianMixtureTable(_Table, frozen=True, tag="gaussian_mixture"):
     weights: list[float] | None = None
 
 
-class UniformTable(_Table, frozen=True, tag="uniform"):
+class UniformTable(Table, frozen=True, tag="uniform"):
     """The uniform distribution on a box."""
 
     box: Pairs
 
 
-class GridDensityTable(_Table, frozen=True, tag="grid_density"):
+class GridDensityTable(Table, frozen=True, tag="grid_density"):
     """A density at cell centres, from numbers, a file or a picture."""
 
     values: list[float | list[float]] | None = None
@@ -114,7 +119,7 @@ class GridDensityTable(_Table, frozen=True, tag="grid_density"):
     floor: float | UnsetType = UNSET
 
 
-class SamplesTable(_Table, frozen=True, tag="samples"):
+class SamplesTable(Table, frozen=True, tag="samples"):
     """Data."""
 
     points: list[float | list[float]] | None = None
@@ -126,7 +131,7 @@ class SamplesTable(_Table, frozen=True, tag="samples"):
     bandwidth: Numbers | None = None
 
 
-class PotentialTable(_Table, frozen=True, tag="potential"):
+class PotentialTable(Table, frozen=True, tag="potential"):
     """A Python function, minus the log density."""
 
     function: str
@@ -138,7 +143,7 @@ class PotentialTable(_Table, frozen=True, tag="potential"):
     log_concave: bool | None = None
 
 
-class TabulatedTable(_Table, frozen=True, tag="tabulated"):
+class TabulatedTable(Table, frozen=True, tag="tabulated"):
     """What a potential becomes in a solution file."""
 
     stored: str
@@ -167,24 +172,7 @@ class ProblemTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     target: MeasureTable
 
 
-class GridSolverTable(_Table, frozen=True, tag="grid"):
-    """The settings of `GridSolver`; what is not set keeps the solver's default."""
-
-    shape: Count | Annotated[list[Count], msgspec.Meta(min_length=1)]
-    side: Literal["auto", "reference", "target"] | UnsetType = UNSET
-    boundary: Literal["auto", "box", "free", "periodic"] | UnsetType = UNSET
-    backend: str | UnsetType = UNSET
-    dtype: Literal["float64", "float32"] | UnsetType = UNSET
-    tol: float | Literal["discretisation"] | UnsetType = UNSET
-    tail_mass: float | UnsetType = UNSET
-    reference_box: Pairs | UnsetType = UNSET
-    target_box: Pairs | UnsetType = UNSET
-    richardson: bool | UnsetType = UNSET
-    inner: Literal["auto", "point", "cell"] | UnsetType = UNSET
-    max_steps: Count | UnsetType = UNSET
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Context:
     """Where a table comes from and what it may use."""
 
@@ -192,6 +180,8 @@ class _Context:
     folder: Path
     allow_code: bool
     arrays: Mapping[str, Array]
+    restored: bool
+    """Whether the text is that of a solution file: its numbers are final."""
 
     def stored(self, name: str) -> Array:
         """Return an array kept beside the text."""
@@ -234,7 +224,8 @@ def problem_from_toml(
     allow_code : bool
         Whether a ``potential`` may import and call the Python function that it names.
     arrays : mapping of str to ndarray, optional
-        Arrays kept beside the text, by the names in ``stored``.
+        Arrays kept beside the text, by the names in ``stored``. Given, even if empty, the text is
+        one that `problem_to_toml` wrote, and its numbers are taken as they are.
     source : str
         What to call the text in errors.
 
@@ -247,7 +238,7 @@ def problem_from_toml(
     table = parse(text, source) if isinstance(text, str) else dict(text)
     spec = convert(table, ProblemTable, source)
     return build_problem(
-        spec, Path() if base_dir is None else Path(base_dir), allow_code, arrays or {}, source
+        spec, Path() if base_dir is None else Path(base_dir), allow_code, arrays, source
     )
 
 
@@ -255,11 +246,11 @@ def build_problem(
     spec: ProblemTable,
     folder: Path,
     allow_code: bool,
-    arrays: Mapping[str, Array],
+    arrays: Mapping[str, Array] | None,
     source: str,
 ) -> TransportProblem:
     """Make the measures of checked tables; arguments as in `problem_from_toml`."""
-    context = _Context(source, folder, allow_code, arrays)
+    context = _Context(source, folder, allow_code, arrays or {}, arrays is not None)
     sides = {"reference": spec.reference, "target": spec.target}
     fitted = [side for side, table in sides.items() if getattr(table, "fitted", False)]
     if len(fitted) == 2:
@@ -276,13 +267,33 @@ def build_problem(
         return TransportProblem(reference=built["reference"], target=built["target"])
 
 
+def build_measure(
+    table: MeasureTable,
+    folder: Path,
+    allow_code: bool,
+    arrays: Mapping[str, Array] | None,
+    source: str,
+    where: str,
+) -> Measure:
+    """Make one measure of its checked table, at the place ``where``; see `problem_from_toml`."""
+    context = _Context(source, folder, allow_code, arrays or {}, arrays is not None)
+    with place(source, where, table.__struct_fields__):
+        if getattr(table, "fitted", False):
+            raise InputError(
+                "fitted = true takes mean and cov from the other measure of a problem, and here is "
+                "none; give mean and cov"
+            )
+        measure: Measure = _measure(table, context, None)
+        return measure
+
+
 def _measure(table: MeasureTable, context: _Context, other: Any) -> Any:
     """Make the measure of one table; ``other`` is the other side's, for a fit."""
     match table:
         case GaussianTable():
             return _gaussian(table, other)
         case GaussianMixtureTable():
-            return GaussianMixture(table.means, table.covs, table.weights)
+            return _mixture(table, context)
         case UniformTable():
             return Uniform(table.box)
         case GridDensityTable():
@@ -315,7 +326,21 @@ def _gaussian(table: GaussianTable, other: Any) -> Gaussian:
     return Gaussian(table.mean, table.cov)
 
 
-def _exactly_one(table: _Table, names: tuple[str, ...]) -> str:
+def _mixture(table: GaussianMixtureTable, context: _Context) -> GaussianMixture:
+    mixture = GaussianMixture(table.means, table.covs, table.weights)
+    if not context.restored or table.weights is None:
+        return mixture
+    weights = np.array(table.weights)
+    if abs(weights.sum() - 1.0) < _NORMALISED:
+        # dividing by the sum once more changes last bits, and a run would not go on bit for bit
+        parts = zip(mixture.means, mixture.covs, strict=True)
+        scales = np.array([Gaussian(mean, cov).log_normalizer for mean, cov in parts])
+        object.__setattr__(mixture, "weights", weights)
+        object.__setattr__(mixture, "log_weights_norm", np.log(weights) - scales)
+    return mixture
+
+
+def _exactly_one(table: Table, names: tuple[str, ...]) -> str:
     given = [name for name in names if getattr(table, name) is not None]
     if len(given) != 1:
         raise InputError(
@@ -341,7 +366,11 @@ def _grid_density(table: GridDensityTable, context: _Context) -> GridDensity:
         values = context.stored(str(table.stored))
     else:
         values = _array(context.path(str(table.path)), table.key)
-    return GridDensity(values, table.box, **settings)
+    density = GridDensity(values, table.box, **settings)
+    mass = values.sum() * density.grid.cell_volume
+    if context.restored and abs(mass - 1.0) < _NORMALISED:
+        object.__setattr__(density, "values", values.astype(float))  # see _mixture
+    return density
 
 
 def _picture(path: Path, key: str | None) -> Array:
@@ -474,36 +503,42 @@ def problem_to_toml(problem: TransportProblem) -> tuple[str, dict[str, Array]]:
     """
     arrays: dict[str, Array] = {}
     for side, measure in _sides(problem).items():
-        match measure:
-            case GridDensity():
-                arrays[f"{side}/values"] = np.asarray(measure.values)
-            case Samples():
-                arrays[f"{side}/points"] = np.asarray(measure.points)
-                if not _equal(measure.weights):
-                    arrays[f"{side}/weights"] = np.asarray(measure.weights)
-            case Gaussian() | GaussianMixture() | Uniform():
-                pass
-            case _:
-                function = getattr(measure, "function", None)
-                if not isinstance(function, TabulatedPotential):
-                    function = tabulate(measure, getattr(measure, "box", None))
-                arrays[f"{side}/potential"] = function.values
-                arrays[f"{side}/potential_box"] = np.array(list(function.box))
-    text = problem_text(problem)
-    return text, arrays
+        arrays |= measure_arrays(side, measure)
+    return problem_text(problem), arrays
+
+
+def measure_arrays(name: str, measure: Any) -> dict[str, Array]:
+    """Return the arrays that `measure_table` refers to, by names that begin with ``name/``."""
+    match measure:
+        case GridDensity():
+            return {f"{name}/values": np.asarray(measure.values)}
+        case Samples():
+            arrays = {f"{name}/points": np.asarray(measure.points)}
+            if not _equal(measure.weights):
+                arrays[f"{name}/weights"] = np.asarray(measure.weights)
+            return arrays
+        case Gaussian() | GaussianMixture() | Uniform():
+            return {}
+    function = getattr(measure, "function", None)
+    if not isinstance(function, TabulatedPotential):
+        function = tabulate(measure, getattr(measure, "box", None))
+    return {
+        f"{name}/potential": function.values,
+        f"{name}/potential_box": np.array(list(function.box)),
+    }
 
 
 def problem_text(problem: TransportProblem) -> str:
     """Write a problem as TOML without making its arrays; see `problem_to_toml`."""
-    return dump({side: _table(side, measure) for side, measure in _sides(problem).items()})
+    return dump({side: measure_table(side, measure) for side, measure in _sides(problem).items()})
 
 
 def _sides(problem: TransportProblem) -> dict[str, Any]:
     return {"reference": problem.reference, "target": problem.target}
 
 
-def _table(side: str, measure: Any) -> dict[str, Any]:
-    """Describe one measure."""
+def measure_table(side: str, measure: Any) -> dict[str, Any]:
+    """Describe one measure, its arrays by names that begin with ``side/``."""
     match measure:
         case Gaussian():
             return {"kind": "gaussian", "mean": measure.mean, "cov": measure.cov}
@@ -552,36 +587,3 @@ def _origin(measure: Any) -> str:
     function = getattr(measure, "function", measure)
     function = function if hasattr(function, "__qualname__") else type(function)
     return f"{function.__module__}:{function.__qualname__}"
-
-
-def build_solver(table: GridSolverTable, source: str) -> GridSolver:
-    """Make the solver of a checked table."""
-    settings = {
-        name: value
-        for name in table.__struct_fields__
-        if (value := getattr(table, name)) is not UNSET
-    }
-    shape = settings["shape"]
-    settings["shape"] = tuple(shape) if isinstance(shape, list) else shape
-    with place(source, "$.solver", table.__struct_fields__):
-        return GridSolver(**settings)
-
-
-def solver_to_toml(solver: GridSolver) -> str:
-    """Write a solver's settings as the ``[solver]`` table."""
-    settings: dict[str, Any] = {"kind": "grid"}
-    for field in dataclasses.fields(solver):
-        value = getattr(solver, field.name)
-        settings[field.name] = list(value) if isinstance(value, Box) else value
-    return dump({"solver": settings})
-
-
-class _SolverDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text that holds nothing but the ``[solver]`` table."""
-
-    solver: GridSolverTable
-
-
-def solver_from_toml(text: str, source: str = "solver") -> GridSolver:
-    """Make the solver that `solver_to_toml` wrote."""
-    return build_solver(convert(parse(text, source), _SolverDocument, source).solver, source)

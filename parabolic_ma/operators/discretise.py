@@ -85,8 +85,12 @@ def discretise(
     tail_mass: float,
     reference_box: Box | None,
     target_box: Box | None,
+    moments: bool = True,
 ) -> Discretisation:
     """Lay the grid and evaluate the grid side's measure on it, once.
+
+    The quadratic part is the affine map from box to box; with ``moments`` and a free boundary it is
+    that between the Gaussians with the two measures' moments.
 
     Raises
     ------
@@ -117,7 +121,7 @@ def discretise(
     if source.normalized:
         log_normalizer = 0.0
     density = inner_density(inner, image_box, shape, boundary == "periodic")
-    if boundary == "free":
+    if boundary == "free" and moments:
         matrix, center, image = _moment_matched(grid, log_source, inner)
     else:
         ratios = [b / a for a, b in zip(box.widths, density.box.widths, strict=True)]

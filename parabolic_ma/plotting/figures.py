@@ -12,8 +12,17 @@ import numpy as np
 
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.io.atomic import check_writable, replacing
-from parabolic_ma.measures import GaussianMixture, GridDensity, Potential, Samples, Uniform
+from parabolic_ma.measures import Samples
 from parabolic_ma.plotting import palette
+from parabolic_ma.plotting.convergence import cells_text, draw_convergence, flow_times
+from parabolic_ma.plotting.views import (
+    STYLE,
+    is_picture,
+    level_holding,
+    short_name,
+    show_density,
+    view_of,
+)
 from parabolic_ma.status import InputError, MissingExtraError
 from parabolic_ma.typing import Array
 
@@ -26,27 +35,6 @@ FORMATS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 _MESH = 24  # mesh cells across the bulk of the reference
 _RINGS = (0.5, 0.9, 0.99)  # masses inside the level curves that are drawn
-_NEARLY_SQUARE = 0.6  # a box with sides of at least this ratio is drawn to scale
-
-_STYLE = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": palette.FAINT,
-    "axes.labelcolor": palette.INK,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": palette.INK,
-    "xtick.color": palette.FAINT,
-    "ytick.color": palette.FAINT,
-    "xtick.labelcolor": palette.INK,
-    "ytick.labelcolor": palette.INK,
-    "legend.frameon": False,
-    "mathtext.fontset": "dejavusans",
-    "svg.fonttype": "none",
-}
 
 
 def check_picture(path: str | Path) -> None:
@@ -111,7 +99,7 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
         )
     if path is not None:
         check_picture(path)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(12.0, 4.6), dpi=120, facecolor="white")
         outer = figure.add_gridspec(
             1,
@@ -131,7 +119,7 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
         else:
             left, right = figure.add_subplot(outer[0]), figure.add_subplot(outer[1])
             _draw_densities(left, right, solution)
-        _draw_convergence(figure.add_subplot(outer[2]), solution)
+        draw_convergence(figure.add_subplot(outer[2]), solution)
         _write_caption(figure, solution)
         if path is not None:
             with replacing(path) as temporary:
@@ -142,78 +130,11 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
 # ------------------------------------------------------------------------------ densities
 
 
-def _density(measure: Any, grid: Grid) -> Array:
-    """Density of ``measure`` on ``grid``, with mass 1 on it."""
-    log_density = -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
-    log_density[~np.isfinite(log_density)] = -np.inf
-    density = np.exp(log_density - log_density.max())
-    return density / (density.sum() * grid.cell_volume)
-
-
-def _level_holding(density: Array, mass: float) -> float:
-    """Level whose superlevel set is the smallest one that holds the share ``mass`` of it all."""
-    values = np.sort(density.ravel())[::-1]
-    held = int(np.searchsorted(np.cumsum(values), mass * values.sum()))
-    return float(values[min(held, values.size - 1)])
-
-
-def _view(measure: Any, cells: int) -> tuple[Grid, Array]:
-    """Grid to look at ``measure`` on, zoomed to nearly all of its mass, and its density there."""
-    box: Box = measure.support(1e-6)
-    grid = Grid(box, (cells,) * box.dim)
-    density = _density(measure, grid)
-    if measure.bounded:
-        return grid, density
-    inside = density >= _level_holding(density, 0.9985)
-    lower, upper = [], []
-    for k in range(box.dim):
-        others = tuple(j for j in range(box.dim) if j != k)
-        where = grid.axis(k)[inside.any(axis=others)]
-        margin = 0.05 * (where[-1] - where[0]) + grid.spacing[k]
-        lower.append(where[0] - margin)
-        upper.append(where[-1] + margin)
-    view = _squared(Box(tuple(lower), tuple(upper)))
-    grid = Grid(view, grid.shape)
-    return grid, _density(measure, grid)
-
-
-def _squared(box: Box) -> Box:
-    """Widen the shorter side of a nearly square box, so that the panels are of one size."""
-    widest = max(box.widths)
-    if min(box.widths) < _NEARLY_SQUARE * widest:
-        return box
-    centre = box.center
-    return Box(tuple(c - 0.5 * widest for c in centre), tuple(c + 0.5 * widest for c in centre))
-
-
-def _is_picture(measure: Any) -> bool:
-    """Whether bright should mean much."""
-    return isinstance(measure, GridDensity)
-
-
 def _show_density(ax: Any, measure: Any, grid: Grid, density: Array, side: str) -> None:
-    from matplotlib.colors import PowerNorm
+    """Draw a density with its colour bar."""
     from matplotlib.ticker import MaxNLocator
 
-    picture = _is_picture(measure)
-    (x0, x1), (y0, y1) = grid.box
-    # A constant density in the middle of the ramp leaves the mesh visible.
-    top = float(density.max()) * (2.0 if isinstance(measure, Uniform) else 1.0)
-    image = ax.imshow(
-        density.T,
-        origin="lower",
-        extent=(x0, x1, y0, y1),
-        cmap=palette.photograph(side) if picture else palette.ramp(side),
-        # A square root keeps the tails in sight beside sharp peaks.
-        norm=PowerNorm(1.0 if picture else 0.5, vmin=0.0, vmax=top),
-        interpolation="nearest" if picture else "bilinear",
-        aspect="auto",
-        zorder=0,
-    )
-    to_scale = min(grid.box.widths) >= _NEARLY_SQUARE * max(grid.box.widths)
-    ax.set_aspect("equal" if to_scale else "auto", adjustable="box", anchor="C")
-    ax.set_facecolor(image.cmap(0.0))
-    ax.set(xlim=(x0, x1), ylim=(y0, y1))
+    image = show_density(ax, measure, grid, density, side)
     beside = ax.inset_axes((1.025, 0.0, 0.026, 1.0))
     # Labels stay short by a power of ten in the title of the bar.
     exponent = math.floor(math.log10(density.max()))
@@ -241,7 +162,7 @@ def _mesh(grid: Grid, density: Array, bounded: bool) -> list[Array]:
 
     box, level = grid.box, 0.0
     if not bounded:
-        level = _level_holding(density, _RINGS[-1])
+        level = level_holding(density, _RINGS[-1])
         rows, columns = np.nonzero(density >= level)
         x, y = grid.axes()
         box = Box((x[rows.min()], y[columns.min()]), (x[rows.max()], y[columns.max()]))
@@ -267,7 +188,7 @@ def _rings(grid: Grid, density: Array) -> list[Array]:
     from contourpy import contour_generator
 
     contours = contour_generator(*grid.axes(), density.T)
-    return [line for mass in _RINGS for line in contours.lines(_level_holding(density, mass))]
+    return [line for mass in _RINGS for line in contours.lines(level_holding(density, mass))]
 
 
 def _moved(solution: Solution, lines: list[Array]) -> list[Array]:
@@ -285,8 +206,8 @@ def _draw_densities(left: Any, right: Any, solution: Solution) -> None:
     from matplotlib.collections import LineCollection
 
     problem = solution.problem
-    grid_y, density_y = _view(problem.reference, 240)
-    grid_x, density_x = _view(problem.target, 240)
+    grid_y, density_y = view_of(problem.reference, 240)
+    grid_x, density_x = view_of(problem.target, 240)
     _show_density(left, problem.reference, grid_y, density_y, "reference")
     _show_density(right, problem.target, grid_x, density_x, "target")
     mesh = _mesh(grid_y, density_y, problem.reference.bounded)
@@ -297,7 +218,7 @@ def _draw_densities(left: Any, right: Any, solution: Solution) -> None:
     )
     periods = _periods(solution)
     for ax, measure, lines, curves in sides:
-        colour = "white" if _is_picture(measure) else palette.INK
+        colour = "white" if is_picture(measure) else palette.INK
         for drawn, width, alpha in ((lines, 0.5, 0.6), (curves, 1.2, 0.9)):
             repeated = drawn if ax is left else [line + p for p in periods for line in drawn]
             collection = LineCollection(
@@ -306,8 +227,8 @@ def _draw_densities(left: Any, right: Any, solution: Solution) -> None:
             )  # fmt: skip
             ax.add_collection(collection, autolim=False)
         _scatter(ax, measure)
-    left.set_title(f"Reference ν: {_name(problem.reference)}", color=palette.REFERENCE)
-    right.set_title(f"Target μ: {_name(problem.target)}", color=palette.TARGET)
+    left.set_title(f"Reference ν: {short_name(problem.reference)}", color=palette.REFERENCE)
+    right.set_title(f"Target μ: {short_name(problem.target)}", color=palette.TARGET)
     _note(left, "a regular mesh" + ("; curves hold 50, 90, 99 %" if rings else ""))
     _note(right, "the mesh, moved by T" + (" and by whole periods" if len(periods) > 1 else ""))
     for ax, name in ((left, "y"), (right, "x")):
@@ -347,30 +268,14 @@ def _scatter(ax: Any, measure: Any) -> None:
     )  # fmt: skip
 
 
-def _name(measure: Any) -> str:
-    """Short description of a measure for a title."""
-    match measure:
-        case GaussianMixture():
-            return f"mixture of {len(measure.weights)} Gaussians"
-        case Samples():
-            return f"{len(measure.points)} samples"
-        case Uniform():
-            return "uniform"
-        case GridDensity():
-            return "density on a grid"
-        case Potential():
-            return "density" if measure.normalized else "density up to a constant"
-    return type(measure).__name__
-
-
 # --------------------------------------------------------------------------- one dimension
 
 
 def _draw_flow(ax: Any, solution: Solution) -> None:
     """Equal masses flowing from the reference (below) to the target (above)."""
     problem = solution.problem
-    grid_y, density_y = _view(problem.reference, 4000)
-    grid_x, density_x = _view(problem.target, 4000)
+    grid_y, density_y = view_of(problem.reference, 4000)
+    grid_x, density_x = view_of(problem.target, 4000)
     bands = 20
     mass = np.cumsum(density_y) * grid_y.cell_volume
     edges = np.interp(np.linspace(0.0, 1.0, bands + 1)[1:-1], mass, grid_y.axis(0))
@@ -399,9 +304,9 @@ def _draw_flow(ax: Any, solution: Solution) -> None:
     )
     ax.spines["left"].set_visible(False)
     ax.set_title(f"Each band carries {100 / bands:g} % of the mass from ν to μ")
-    ax.text(0.0, 0.02, f"ν: {_name(problem.reference)}", transform=ax.transAxes,
+    ax.text(0.0, 0.02, f"ν: {short_name(problem.reference)}", transform=ax.transAxes,
             color=palette.REFERENCE, fontweight="bold")  # fmt: skip
-    ax.text(0.0, 0.96, f"μ: {_name(problem.target)}", transform=ax.transAxes,
+    ax.text(0.0, 0.96, f"μ: {short_name(problem.target)}", transform=ax.transAxes,
             color=palette.TARGET, fontweight="bold", va="top")  # fmt: skip
 
 
@@ -414,9 +319,9 @@ def _piece(points: Array, values: Array, start: float, end: float) -> tuple[Arra
 
 def _draw_map(upper: Any, lower: Any, solution: Solution) -> None:
     """The map and, below it, its slope."""
-    grid, density = _view(solution.problem.reference, 1200)
+    grid, density = view_of(solution.problem.reference, 1200)
     y = grid.axis(0)
-    level = 0.0 if solution.problem.reference.bounded else _level_holding(density, 0.9985)
+    level = 0.0 if solution.problem.reference.bounded else level_holding(density, 0.9985)
     y = y[density >= level]
     upper.plot(y, solution.map(y), color=palette.INK, linewidth=1.8)
     upper.set(ylabel="$x = T(y)$")
@@ -429,80 +334,6 @@ def _draw_map(upper: Any, lower: Any, solution: Solution) -> None:
     lower.set(xlabel="$y$", ylabel="$T'(y)$")
 
 
-# ----------------------------------------------------------------------------- convergence
-
-
-def _draw_convergence(ax: Any, solution: Solution) -> None:
-    """Residual and mass error against the steps, with the grid of each level behind them."""
-    from matplotlib.ticker import MaxNLocator
-
-    history = solution.history
-    ax.set_title("Convergence, in nats")
-    ax.set_xlabel("step", loc="right")
-    curves = [
-        ("residual", "residual", palette.INK, "-", "o"),
-        ("mass_error", "mass error", palette.GOOD, "-", None),
-        ("kl", "KL(ρ | μ)", palette.TARGET, "-", None),
-    ]
-    drawn = []
-    for name, label, colour, line, marker in curves:
-        values = np.abs(np.asarray(history[name], dtype=float)) if name in history else np.empty(0)
-        known = np.isfinite(values) & (values > 0)
-        # One value, the result's own, makes a residual but no curve.
-        if np.count_nonzero(known) < (1 if name == "residual" else 2):
-            continue
-        steps = np.arange(1, values.size + 1)
-        ax.plot(
-            steps[known], values[known], line, color=colour, marker=marker, markersize=3.2,
-            linewidth=1.3, label=label, zorder=3,
-        )  # fmt: skip
-        drawn.append(values[known])
-    if not drawn:
-        ax.text(0.5, 0.5, "no steps were recorded", transform=ax.transAxes, ha="center")
-        ax.set(xticks=[], yticks=[])
-        return
-    ax.set_yscale("log")
-    # What a few times was zero to rounding must not flatten the rest.
-    usual = [min(v[-1], np.quantile(v, 0.1, method="higher")) for v in drawn[1:]]
-    low = max(min([drawn[0].min(), *usual]), 1e-9 * drawn[0].min())
-    high = max(v.max() for v in drawn)
-    decades = math.log10(high / low) + 1.0
-    # Room for the grids of the levels above the curves.
-    ax.set_ylim(low * 10 ** (-0.06 * decades), high * 10 ** (0.14 * decades))
-    ax.set_xlim(0.5, max(history.rows, 2) + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    ax.grid(axis="y", color=palette.FAINT, alpha=0.25, linewidth=0.6)
-    ax.legend(
-        loc="center left", bbox_to_anchor=(-0.02, -0.135), ncols=len(drawn), fontsize=8.0,
-        handlelength=1.2, handletextpad=0.4, columnspacing=0.8, borderaxespad=0.0, borderpad=0.0,
-    )  # fmt: skip
-    if "level" in history:
-        _mark_levels(ax, history["level"])
-
-
-def _mark_levels(ax: Any, levels: Array) -> None:
-    """Shade every other level and write its grid ("64x64" in the history) at the top."""
-    starts = np.concatenate([[0], np.flatnonzero(levels[1:] != levels[:-1]) + 1, [levels.size]])
-    narrow = np.diff(starts).min() < 0.1 * levels.size
-    for k, (first, last) in enumerate(itertools.pairwise(starts)):
-        left, right = first + 0.5, last + 0.5
-        if k % 2:
-            ax.axvspan(left, right, color=palette.FAINT, alpha=0.13, linewidth=0, zorder=0)
-        shape = tuple(int(n) for n in str(levels[first]).split("x"))
-        ax.text(
-            0.5 * (left + right), 0.985, _cells(shape), transform=ax.get_xaxis_transform(),
-            ha="center", va="top", fontsize=7.5, color=palette.INK,
-            rotation=90 if narrow else 0,
-        )  # fmt: skip
-
-
-def _cells(shape: tuple[int, ...]) -> str:
-    """Write the size of a grid as short as it goes."""
-    if len(shape) > 1 and len(set(shape)) == 1:
-        return f"${shape[0]}^{len(shape)}$"
-    return "×".join(str(n) for n in shape)
-
-
 def _write_caption(figure: Any, solution: Solution) -> None:
     """One line below the panels: how it ended, and the figures with their error estimates."""
     certificate = solution.certificate
@@ -512,8 +343,11 @@ def _write_caption(figure: Any, solution: Solution) -> None:
         _estimate("mass error", certificate.mass_error),
         _estimate("map error", certificate.map_error),
     ]
+    times = flow_times(solution.history)
+    if times is not None:
+        parts.append(f"$t$ {times[-1]:.6g}")
     if solution.fields is not None:
-        cells = _cells(solution.fields.potential.grid.shape)
+        cells = cells_text(solution.fields.potential.grid.shape)
         parts.append(f"{cells} cells, {solution.side} side")
     seconds = solution.provenance.wall_time - solution.provenance.compile_time
     if math.isfinite(seconds):

@@ -15,7 +15,7 @@ from parabolic_ma.operators.monge_ampere import EXTENSION, OperatorFields
 from parabolic_ma.solution import Certificate, GridPotential
 from parabolic_ma.typing import Array
 
-__all__ = ["Convergence", "Judgement", "duality_gap", "judge"]
+__all__ = ["Convergence", "Judgement", "duality_gap", "judge", "tail_level"]
 
 _TAIL = 1e-6  # mass left out where a largest or smallest value is reported
 _CONJUGATE_CELLS = {1: 4096, 2: 256}  # most cells an axis for the conjugate's quadrature
@@ -89,7 +89,7 @@ def judge(
     # potential is not convex, so that a cell of mass 1e-9 does not decide the norm
     bounded = 2.0 * np.tanh(0.5 * (excess - constant))
     residual = float(np.sqrt(np.vdot(weight, bounded**2)))
-    bulk = source >= _tail_level(source, weight)
+    bulk = source >= tail_level(source, weight)
     under_inner = float(np.vdot(balanced, excess)) / math.exp(constant)
 
     on_reference = problem.side == "reference"
@@ -255,7 +255,7 @@ def _squares(grid: Grid) -> Array:
     return total
 
 
-def _tail_level(source: Array, weight: Array) -> float:
+def tail_level(source: Array, weight: Array) -> float:
     """Log density below which there is a mass of ``_TAIL``."""
     masses, edges = np.histogram(source, bins=2000, weights=weight)
     below = int(np.searchsorted(np.cumsum(masses), _TAIL))

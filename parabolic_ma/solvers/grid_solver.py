@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -33,7 +32,15 @@ from parabolic_ma.solvers.certificate import (
     judge,
     squared_distance,
 )
-from parabolic_ma.solvers.iterate import GHOSTS, Iterate, interior, prolong
+from parabolic_ma.solvers.grid_settings import (
+    as_box,
+    check_count,
+    check_fits,
+    check_grid_settings,
+    grid_shape,
+    is_number,
+)
+from parabolic_ma.solvers.iterate import Iterate, interior, prolong, start_from
 from parabolic_ma.solvers.line_equation import LineCellEquation, LineEquation
 from parabolic_ma.solvers.nested import (
     EXACT_RESIDUAL,
@@ -53,10 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GridSolver"]
 
-_SIDES = ("auto", "reference", "target")
-_BOUNDARIES = ("auto", "box", "periodic", "free")
 _INNER = ("auto", "point", "cell")
-_BYTES_A_CELL = {1: 400, 2: 330}
 _COARSEST = 32  # cells on the shorter side of the first grid of the nested iteration
 _COARSEST_CELLS = 16  # the same for the conservative equation
 _HALVINGS = 5
@@ -117,34 +121,15 @@ class GridSolver:
     max_steps: int = 200
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", _shape(self.shape))
-        for name, allowed in (
-            ("side", _SIDES), ("boundary", _BOUNDARIES), ("inner", _INNER), ("dtype", ("float64",)),
-            ("backend", tuple(b.name for b in backends.available())), ("richardson", (True, False)),
-        ):  # fmt: skip
-            given = getattr(self, name)
-            if not any(given is a or (type(given) is type(a) and given == a) for a in allowed):
-                raise InputError(f"{name}={given!r} is not one of {', '.join(map(str, allowed))}")
+        check_grid_settings(self, inner=_INNER, richardson=(True, False))
         if not (isinstance(self.tol, str) and self.tol == "discretisation"):
-            if not (_is_number(self.tol) and 0.0 < self.tol < 1.0):
+            if not (is_number(self.tol) and 0.0 < self.tol < 1.0):
                 raise InputError(
                     f'tol={self.tol!r} must be "discretisation" or a weighted residual between 0 '
                     "and 1"
                 )
             object.__setattr__(self, "tol", float(self.tol))
-        if not (_is_number(self.tail_mass) and 0.0 < self.tail_mass <= 1e-4):
-            raise InputError(f"tail_mass={self.tail_mass!r} must lie in (0, 1e-4]; try 1e-12")
-        if not (isinstance(self.max_steps, (int, np.integer)) and self.max_steps >= 1):
-            raise InputError(f"max_steps={self.max_steps!r} must be a whole number, at least 1")
-        for name in ("reference_box", "target_box"):
-            if getattr(self, name) is not None:
-                box = Box.of(getattr(self, name))
-                if box.dim != len(self._grid_shape()):
-                    raise InputError(
-                        f"{name} has {_axes(box.dim)} and shape={self.shape} "
-                        f"{_axes(len(self._grid_shape()))}; give one (lower, upper) pair per axis"
-                    )
-                object.__setattr__(self, name, box)
+        check_count("max_steps", self.max_steps)
 
     def init(
         self, problem: TransportProblem, initial: TransportMap | Solution | None = None
@@ -163,17 +148,12 @@ class GridSolver:
         InputError
             If the problem does not fit the grid, or the grid does not fit into memory.
         """
-        shape = self._grid_shape()
-        if len(shape) != problem.dim:
-            raise InputError(
-                f"shape={shape} has {_axes(len(shape))} and the problem dimension {problem.dim}; "
-                "give one number of cells per axis"
-            )
-        _check_memory(shape)
+        shape = grid_shape(self)
+        check_fits(shape, problem.dim)
         kernels = backends.get(self.backend)
         discretised = discretise(
             problem, shape, self.side, self.boundary, self.tail_mass,
-            _box(self.reference_box), _box(self.target_box),
+            as_box(self.reference_box), as_box(self.target_box),
         )  # fmt: skip
         cells = self._inner(problem, discretised.boundary) == "cell"
         exact = affine_residual(kernels, discretised) < EXACT_RESIDUAL
@@ -204,7 +184,7 @@ class GridSolver:
             halvings=_HALVINGS if cells else 0,
             sharp=self.richardson,
         )
-        start = None if initial is None else _start(kernels, discretised, initial)
+        start = None if initial is None else start_from(kernels, discretised, initial)
         return begin(plan, start)
 
     def step(self, problem: TransportProblem, state: NestedState) -> NestedState:
@@ -280,9 +260,6 @@ class GridSolver:
             ),
         )  # fmt: skip
 
-    def _grid_shape(self) -> tuple[int, ...]:
-        return self.shape if isinstance(self.shape, tuple) else (self.shape,)
-
     def _inner(self, problem: TransportProblem, boundary: str) -> str:
         """Return "point" or "cell": the cell when neither measure is log-concave.
 
@@ -326,79 +303,6 @@ class GridSolver:
             message += f", not convex on cells with mass {certificate.extension_mass:.1e}"
             return Status.LOST_CONVEXITY, message
         return status, message
-
-
-def _shape(given: Any) -> tuple[int, ...]:
-    """Return the numbers of cells as a tuple."""
-    sizes = (given,) if isinstance(given, (int, np.integer)) else given
-    whole = isinstance(sizes, (tuple, list, np.ndarray)) and all(
-        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes
-    )
-    if not whole or len(sizes) not in (1, 2) or any(n < 8 for n in sizes):
-        raise InputError(
-            f"shape={given!r} must be one or two whole numbers of cells, each at least 8"
-        )
-    return tuple(int(n) for n in sizes)
-
-
-def _axes(count: int) -> str:
-    return "1 axis" if count == 1 else f"{count} axes"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _box(given: Box | Sequence[Sequence[float]] | None) -> Box | None:
-    return None if given is None else Box.of(given)
-
-
-def _check_memory(shape: tuple[int, ...]) -> None:
-    """Refuse a grid that would not fit into the free memory, before allocating anything."""
-    need = _BYTES_A_CELL[len(shape)] * math.prod(shape)
-    free = _free_memory()
-    if free is not None and need > free:
-        raise InputError(
-            f"a grid of {'x'.join(map(str, shape))} cells needs about {need / 2**30:.1f} GiB and "
-            f"{free / 2**30:.1f} GiB are free; use fewer cells"
-        )
-
-
-def _free_memory() -> int | None:
-    """Bytes that a program may still take, where the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None
-
-
-def _start(kernels: Any, problem: Discretisation, initial: Any) -> Iterate:
-    """Put a map's potential on the grid as the correction to the quadratic part."""
-    transport = initial.map if isinstance(initial, Solution) else initial
-    on_reference = problem.side == "reference"
-    grid = problem.grid
-    points = grid.points()
-    values = (transport.potential if on_reference else transport.conjugate)(points)
-    plain = GridPotential(
-        grid, np.zeros(grid.shape), problem.matrix, problem.center, problem.image, problem.boundary
-    )
-    correction = np.asarray(values).reshape(grid.shape) - plain.quadratic()
-    if not np.all(np.isfinite(correction)):
-        raise InputError(
-            "the potential of the initial map is not finite on the grid; give a map that covers "
-            f"the {problem.side}'s box {list(grid.box)}"
-        )
-    return _padded(kernels, correction - correction.mean(), problem.boundary)
-
-
-def _padded(kernels: Any, values: Array, boundary: str) -> Iterate:
-    u = np.zeros(tuple(n + 2 for n in values.shape))
-    interior(u)[...] = values
-    fill = kernels.fill_ghosts_1d if values.ndim == 1 else kernels.fill_ghosts
-    fill(u, GHOSTS[boundary])
-    return Iterate(u, 0.0)
 
 
 def _last_row(state: NestedState, judgement: Judgement) -> dict[str, Any]:

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from parabolic_ma.operators.discretise import Discretisation
 from parabolic_ma.operators.transfer import cubic_weights, pad
+from parabolic_ma.solution import GridPotential, Solution
+from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
-__all__ = ["GHOSTS", "Iterate", "Measured", "interior", "prolong"]
+__all__ = ["GHOSTS", "Iterate", "Measured", "interior", "padded", "prolong", "start_from"]
 
 GHOSTS = {"box": 0, "free": 1, "periodic": 2}
+"""Ghost rule of each boundary, for the steady equation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,3 +71,32 @@ def prolong(kernels: Any, iterate: Iterate, shape: tuple[int, ...], boundary: st
         kernels.interpolate(coarse, interior(u), *weights)
         kernels.fill_ghosts(u, GHOSTS[boundary])
     return Iterate(u, iterate.log_c)
+
+
+def start_from(kernels: Any, problem: Discretisation, initial: Any) -> Iterate:
+    """Put a map's potential on the grid as the correction to the quadratic part."""
+    transport = initial.map if isinstance(initial, Solution) else initial
+    on_reference = problem.side == "reference"
+    grid = problem.grid
+    points = grid.points()
+    values = (transport.potential if on_reference else transport.conjugate)(points)
+    plain = GridPotential(
+        grid, np.zeros(grid.shape), problem.matrix, problem.center, problem.image, problem.boundary
+    )
+    correction = np.asarray(values).reshape(grid.shape) - plain.quadratic()
+    if not np.all(np.isfinite(correction)):
+        raise InputError(
+            "the potential of the initial map is not finite on the grid; give a map that covers "
+            f"the {problem.side}'s box {list(grid.box)}"
+        )
+    mode = GHOSTS[problem.boundary]
+    return Iterate(padded(kernels, correction - correction.mean(), mode), 0.0)
+
+
+def padded(kernels: Any, values: Array, mode: int) -> Array:
+    """Surround values at the cell centres by ghosts."""
+    u = np.zeros(tuple(n + 2 for n in values.shape))
+    interior(u)[...] = values
+    fill = kernels.fill_ghosts_1d if values.ndim == 1 else kernels.fill_ghosts
+    fill(u, mode)
+    return u

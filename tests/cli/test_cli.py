@@ -85,7 +85,7 @@ def test_solve_writes_prints_and_exits_with_0(capsys):
     Path("p.toml").write_text(PROBLEM)
     code, out, err = outcome(capsys, "solve", "p.toml", "-o", "out.h5")
     assert code == 0
-    assert out.startswith("CONVERGED: The tolerance was met.")
+    assert out.startswith("CONVERGED: The tolerance was met")
     assert "wrote out.h5" in err
     assert re.search(r"32x32 +step \d+ +residual", err), "plain lines of progress"
     solution = pma.load("out.h5")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,57 @@ def test_it_can_be_started_from_and_written_again(old, tmp_path):
     )
     start = pma.solve(old.problem, pma.GridSolver((40, 32)), initial=old, progress=False)
     assert start.converged
+
+
+@pytest.fixture(scope="module")
+def flow():
+    return pma.load(HERE / "schema2.h5")
+
+
+def test_a_flow(flow):
+    assert flow.status is pma.Status.CONVERGED
+    assert flow.side == "reference"
+    assert flow.message.startswith("t = 0.2 after 6 steps")
+    assert flow.log_evidence == -0.022862311577065583
+    assert flow.w2_squared == 3.0063461030536383
+    assert flow.kl == 0.39190878085526343
+    assert flow.kl_reverse == 0.6588759386550375
+    assert flow.history.rows == 7
+    assert flow.history["t"][-1] == 0.2
+    assert flow.history["comparator_evi_slack"].shape == (7,)
+    assert flow.average.grid.shape == (14, 12)
+    assert flow.average.values[3, 4] == 0.000252109944290635
+
+
+def test_its_settings(flow):
+    solver = flow.solver
+    assert dataclasses.replace(solver, comparator=None) == pma.GridFlow(
+        (14, 12),
+        stepper=pma.RKL2(rtol=1e-3),
+        t_final=0.2,
+        save_at=[0.1, 0.2],
+        side="reference",
+        average=True,
+    )
+    expected = np.array([[1, 2, 1], [2, 4, 2]]) / 160  # 12 in all, on cells of area 80 / 6
+    np.testing.assert_allclose(solver.comparator.values, expected, rtol=1e-15)
+
+
+def test_its_saved_maps(flow):
+    y = np.array([[0.5, -0.25], [1.5, 0.5]])
+    x = {
+        0.1: [[-0.7922851034744224, 1.011644398647089], [0.22811132961017289, 1.8370321902345832]],
+        0.2: [[-0.8852225207308175, 1.0192977966570895], [0.20823741053386347, 1.715907827275836]],
+    }
+    assert [t for t, _ in flow.saved] == list(x)
+    for t, transport in flow.saved:
+        np.testing.assert_allclose(transport(y), x[t], rtol=0, atol=1e-12)
+
+
+def test_it_goes_on(flow, tmp_path):
+    flow.save(tmp_path / "again.h5")
+    again = pma.load(tmp_path / "again.h5")
+    longer = dataclasses.replace(flow.solver, t_final=0.3)
+    one, two = (pma.solve(s.problem, longer, initial=s, progress=False) for s in (flow, again))
+    assert one.history["t"][-1] == 0.3
+    assert np.array_equal(one.fields.potential.correction, two.fields.potential.correction)

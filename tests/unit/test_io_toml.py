@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 
 import parabolic_ma as pma
-from parabolic_ma.io.toml import (
-    GridSolverTable,
-    problem_from_toml,
-    problem_to_toml,
-    solver_from_toml,
-    solver_to_toml,
-)
+from parabolic_ma.io.solver_toml import GridSolverTable, solver_from_toml, solver_to_toml
+from parabolic_ma.io.toml import problem_from_toml, problem_to_toml
 from parabolic_ma.io.tomltext import dump, parse
 
 UNIT = '[reference]\nkind = "gaussian"\nmean = [0, 0]\ncov = 1\n'

@@ -14,7 +14,7 @@ import pytest
 
 import parabolic_ma as pma
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.plotting import figures, palette
+from parabolic_ma.plotting import figures, palette, views
 from parabolic_ma.solution import (
     Certificate,
     GridFields,
@@ -177,7 +177,7 @@ def test_titles_name_the_measures(rng: np.random.Generator) -> None:
         "density up to a constant": pma.Potential(lambda x: 0.5 * np.sum(x**2, axis=1), 2),
     }
     for name, measure in named.items():
-        assert figures._name(measure) == name
+        assert views.short_name(measure) == name
 
 
 def test_caption_leaves_compiling_out(plane: Solution) -> None:

@@ -1,0 +1,1 @@
+"""The quantities of the theory: divergences, bounds and rates of an iterate, and closed forms."""

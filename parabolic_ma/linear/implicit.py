@@ -1,0 +1,120 @@
+r"""Implicit systems :math:`(\sigma - F') v = r` of the flow on a plane grid, to double precision.
+
+The derivative is used as it is, at a free boundary with quadratic ghosts; only the preconditioner,
+a multigrid cycle in single precision, is upwind and has linear ghosts. The outer iteration is that
+of generalised conjugate residuals in double precision, unweighted: the rows are scaled by their
+diagonals, so that a residual has the size of the error that it leaves, in the tails as elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.linear.multigrid import Multigrid
+from parabolic_ma.typing import Array
+
+__all__ = ["ImplicitRows"]
+
+_PECLET = 2.0  # drift over diffusion above which a row of the preconditioner is made upwind
+_EDGE = (0.25, 1.0)  # least outward drift of its face cells at a free boundary
+_LINEAR, _QUADRATIC = 1, 3  # ghost rules
+_MOST_CYCLES = 60
+_KEPT = 12  # directions of the Krylov space
+
+
+class ImplicitRows:
+    """The systems of one grid with the buffers of their solver.
+
+    ``coefficients`` (5, nx, ny), the stencil of F', is filled by the caller; `assemble` makes the
+    rows for one sigma and `solve` solves for one right-hand side.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    shape : (int, int)
+    mode : int
+        Ghost rule of the solution.
+    widths : (float, float)
+        Lengths of the sides, in units in which the operator is about isotropic.
+    """
+
+    def __init__(
+        self, kernels: Any, shape: tuple[int, ...], mode: int, widths: tuple[float, float]
+    ) -> None:
+        self.kernels = kernels
+        self.mode = mode
+        self.coefficients = np.empty((5, *shape))
+        self._rows = np.empty((6, *shape))
+        free = mode == _QUADRATIC
+        self._edge = _EDGE if free else (0.0, 0.0)
+        self._grid = Multigrid(
+            kernels, (shape[0], shape[1]), _LINEAR if free else mode, widths, self._edge, degree=2
+        )
+        self._scale = np.empty(shape, np.float32)
+        self._even = np.ones(shape)
+        self._zero = np.zeros(shape)
+        self._directions: list[tuple[Array, Array]] = []  # (z, -M z), kept between calls
+        self._sigma = np.nan
+
+    def assemble(self, sigma: float) -> None:
+        """Make the rows of ``sigma v - F'[v]`` and those of the preconditioner."""
+        self._sigma = sigma
+        self.kernels.flow_rows(self.coefficients, sigma, self._rows)
+        fine = self._grid.rows[0]
+        self.kernels.upwind_rows(self._rows, _PECLET, fine, self._scale)
+        if self._edge[1] > 0.0:
+            self.kernels.outflow(fine, *self._edge)
+        self._grid.setup()
+
+    def solve(self, right: Array, accuracy: float) -> tuple[Array, int]:
+        r"""Solve from zero until the solution's error is small everywhere.
+
+        By the maximum principle :math:`|v - v_*| \le \max|r| / \sigma` for the residual r.
+
+        Parameters
+        ----------
+        right : ndarray, shape (nx, ny)
+        accuracy : float
+            Largest error of v.
+
+        Returns
+        -------
+        v : ndarray
+            Padded, ghosts filled.
+        cycles : int
+            Multigrid cycles used.
+        """
+        kernels, grid = self.kernels, self._grid
+        scale = self._rows[5]
+        r = right * scale
+        v = np.zeros(tuple(n + 2 for n in right.shape))
+        norms: list[float] = []
+        for cycle in range(_MOST_CYCLES):
+            if not np.abs(r / scale).max() > accuracy * self._sigma:
+                return v, cycle
+            k = cycle % _KEPT
+            if k == 0:
+                norms.clear()
+            np.multiply(r, self._scale, out=grid.rhs[0], casting="same_kind")
+            grid.solve(1)
+            if k == len(self._directions):
+                self._directions.append((np.empty_like(v), np.empty_like(r)))
+            z, w = self._directions[k]
+            z[:] = grid.v[0]
+            kernels.fill_ghosts(z, self.mode)
+            kernels.residual(self._rows[:5], self._zero, z, w)  # w = -M z
+            for j in range(k):
+                zj, wj = self._directions[j]
+                beta = kernels.dots(wj, w, self._even)[1] / norms[j]
+                kernels.axpy(-beta, wj, w)
+                kernels.axpy(-beta, zj, z)
+            ww, wr, _ = kernels.dots(w, r, self._even)
+            if not (ww > 0.0 and np.isfinite(ww) and np.isfinite(wr)):
+                return v, cycle + 1
+            norms.append(ww)
+            kernels.axpy(-wr / ww, z, v)
+            kernels.axpy(-wr / ww, w, r)
+        return v, _MOST_CYCLES

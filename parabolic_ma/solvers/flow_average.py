@@ -1,0 +1,105 @@
+r"""The average iterate of a flow, :math:`\bar\rho_K = \sum_k \eta_k \rho_k / \sum_k \eta_k`.
+
+A mixture of densities, not a density of averaged maps: KL is convex in its first argument, so that
+what is proved of the average of :math:`KL(\rho_k | \mu)` holds for :math:`KL(\bar\rho_K | \mu)`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from parabolic_ma.backends import numba_inverse, numba_splines
+from parabolic_ma.grid import Grid
+from parabolic_ma.measures import GridDensity, Measure
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.operators.legendre import pack
+from parabolic_ma.operators.monge_ampere import OperatorFields
+from parabolic_ma.solution import GridPotential
+from parabolic_ma.typing import Array
+
+__all__ = ["AverageDensity"]
+
+_SMALLEST = 1e-300  # of the largest density: where all iterates underflow
+
+
+class AverageDensity:
+    """Adds up model densities on a grid of the target's side.
+
+    With the grid of the flow on the target's side that is the same grid and the densities are
+    explicit. Otherwise the preimages of fixed points are followed from step to step.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    problem : Discretisation
+    reference : Measure
+        The problem's reference.
+    total : ndarray, optional
+        Sum of step length times density so far.
+    """
+
+    def __init__(
+        self,
+        kernels: object,
+        problem: Discretisation,
+        reference: Measure,
+        total: Array | None = None,
+    ) -> None:
+        self.problem = problem
+        self.reference = reference
+        self.on_target = problem.side == "target"
+        box = problem.grid.box if self.on_target else problem.inner.box
+        self.grid = Grid(box, problem.grid.shape)
+        self.total = np.zeros(self.grid.shape) if total is None else total
+        if self.on_target:
+            self._log_target = problem.log_source
+        else:
+            points = self.grid.points()
+            log_target = problem.inner.log_density(kernels, points).reshape(self.grid.shape)
+            mass = np.exp(log_target).sum() * self.grid.cell_volume
+            self._log_target = log_target - np.log(mass)
+            self._points = points
+            self._preimages: Array | None = None
+
+    def add(self, parts: OperatorFields, potential: GridPotential, step: float) -> None:
+        """Add an iterate that holds for a time ``step``."""
+        if self.on_target:
+            density = np.exp(parts.log_inner + parts.log_det)
+        else:
+            density = self._density(potential)
+        self.total = self.total + step * density
+
+    def kl(self) -> float:
+        """KL of the average from the target, both normalised on the grid."""
+        density = self.total / self.total.sum()
+        positive = density > 0.0
+        target = self._log_target + np.log(self.grid.cell_volume)
+        return float((density[positive] * (np.log(density[positive]) - target[positive])).sum())
+
+    def measure(self) -> GridDensity:
+        """The average as a measure."""
+        return GridDensity(self.total, self.grid.box, floor=_SMALLEST)
+
+    def _density(self, potential: GridPotential) -> Array:
+        r"""Model density :math:`\nu(y) / \det\nabla^2\psi(y)` at the images ``x`` of the points."""
+        coefficients, geometry = pack(potential)
+        periodic = potential.boundary == "periodic"
+        if self._preimages is None:
+            shifted = self._points - potential.image
+            start = np.linalg.solve(potential.matrix, shifted.T).T + potential.center
+            self._preimages = np.ascontiguousarray(start)
+        y = self._preimages
+        # the value at the start bounds the maximum from below, whatever the start is
+        values = np.einsum("ij,ij->i", self._points, y) - numba_splines.potential(
+            coefficients, geometry, periodic, y
+        )
+        numba_inverse.polish(coefficients, geometry, periodic, self._points, y, values)
+        jacobian = numba_splines.jacobian(coefficients, geometry, periodic, y)
+        determinant = np.maximum(np.linalg.det(jacobian), 1e-300)
+        if periodic:
+            grid = potential.grid
+            lower = np.array(grid.box.lower)
+            y = lower + np.mod(y - lower, np.array(grid.box.widths))
+        log_density = -self.reference.potential(y) - np.log(determinant)
+        return np.asarray(np.exp(log_density)).reshape(self.grid.shape)

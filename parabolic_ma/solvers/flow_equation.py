@@ -1,0 +1,152 @@
+r"""The flow :math:`\partial_t \psi = F(\psi)` on one grid: its rate and its implicit systems.
+
+.. math::
+
+    F(\psi) = \log m(\nabla\psi) + \log\det\nabla^2\psi - \log\nu
+
+with the density :math:`\nu` of the grid's side and m of the other one. On the reference side
+that is the flow of :math:`\psi`; on the target's the same equation with the two measures exchanged
+is the flow of the conjugate :math:`\varphi = \psi^*`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.linear.implicit import ImplicitRows
+from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.operators.monge_ampere import OperatorFields, evaluate
+from parabolic_ma.solution import GridPotential
+from parabolic_ma.solvers.iterate import interior, padded
+from parabolic_ma.typing import Array
+
+__all__ = ["GHOSTS", "FlowEquation"]
+
+GHOSTS = {"box": 0, "periodic": 2, "free": 3}
+"""Ghost rule of each boundary. A free one needs no data: information leaves through it, and the
+second derivative is that of the neighbouring cell, which is exact for quadratic potentials."""
+
+_BULK = 25.0  # nats below the largest density: what moves farther out only leaves
+
+
+class FlowEquation:
+    """The rate of a potential on one grid, and implicit steps with its derivative.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    problem : Discretisation
+    """
+
+    def __init__(self, kernels: Any, problem: Discretisation) -> None:
+        self.kernels = kernels
+        self.problem = problem
+        self.mode = GHOSTS[problem.boundary]
+        self.shape = problem.grid.shape
+        self.mass = np.exp(problem.log_source) * problem.grid.cell_volume
+        """Of every cell under the grid side's measure."""
+        inner = problem.inner
+        a = problem.matrix[np.triu_indices(problem.grid.dim)]
+        self._axes = problem.grid.axes()
+        self._quadratic = np.array([*a, *problem.center, *problem.image])
+        self._lowest = float(problem.log_source.max()) - _BULK
+        self._inner = (inner.kind, inner.params, inner.table)
+        self._point = np.empty(0)  # where the derivative was taken, on the line
+        self._rows = np.empty((3, *self.shape)) if len(self.shape) == 1 else np.empty(0)
+
+    def pad(self, values: Array) -> Array:
+        """Surround values at the cell centres by ghosts."""
+        return padded(self.kernels, values, self.mode)
+
+    def fill(self, u: Array) -> Array:
+        """Fill the ghosts of a padded array in place and return it."""
+        fill = self.kernels.fill_ghosts_1d if u.ndim == 1 else self.kernels.fill_ghosts
+        fill(u, self.mode)
+        return u
+
+    def rate(self, u: Array) -> tuple[Array, float, float, float]:
+        """Return F at the cell centres, the Hessian's smallest eigenvalue, diffusion and drift.
+
+        One over the diffusion is the largest stable step of the explicit Euler method; one over
+        the drift the largest that does not amplify what moves where there is mass.
+        """
+        rate = np.empty(self.shape)
+        kernel = self.kernels.flow_rate_1d if u.ndim == 1 else self.kernels.flow_rate
+        source = self.problem.log_source
+        found = kernel(u, *self._axes, self._quadratic, source, self._lowest, *self._inner, rate)
+        return (rate, *found)
+
+    def parts(self, u: Array) -> OperatorFields:
+        """Evaluate all that the rate is made of."""
+        return evaluate(self.kernels, self.problem, self.problem.grid, u)
+
+    def linearise(self, u: Array) -> None:
+        """Take the derivative of F at ``u`` for the systems that `solve` solves."""
+        if u.ndim == 1:
+            self._point = u
+            return
+        self.kernels.flow_coefficients(
+            u, *self._axes, self._quadratic, *self._inner, self._systems.coefficients
+        )
+
+    def solve(self, sigma: float, right: Array, accuracy: float) -> tuple[Array, int]:
+        r"""Solve :math:`(\sigma - F') v = r` at the last `linearise`.
+
+        Parameters
+        ----------
+        sigma : float
+            One over the time step, times the stepper's coefficient.
+        right : ndarray, shape ``shape``
+        accuracy : float
+            Largest error of v.
+
+        Returns
+        -------
+        v : ndarray
+            Padded.
+        cycles : int
+            Multigrid cycles used; 0 in one dimension, where the solution is direct.
+        """
+        if right.ndim == 1:
+            v = np.empty(len(right) + 2)
+            self.kernels.flow_rows_1d(
+                self._point, *self._axes, self._quadratic, *self._inner, sigma, self._rows
+            )
+            self.kernels.solve_flow_1d(self._rows, right, self.mode, v)
+            return v, 0
+        self._systems.assemble(sigma)
+        return self._systems.solve(right, accuracy)
+
+    @cached_property
+    def _systems(self) -> ImplicitRows:
+        """Buffers of the implicit systems in two dimensions; explicit runs do without."""
+        widths, a = self.problem.grid.box.widths, np.diag(self.problem.matrix)
+        # along axis k the linearised operator is 1 / A_kk about the affine map
+        stretched = widths[0] * np.sqrt(a[0]), widths[1] * np.sqrt(a[1])
+        return ImplicitRows(self.kernels, self.shape, self.mode, stretched)
+
+    def potential(self, u: Array) -> GridPotential:
+        """Return a padded correction as a potential."""
+        p = self.problem
+        return GridPotential(p.grid, interior(u).copy(), p.matrix, p.center, p.image, p.boundary)
+
+    def deviation(self, values: Array) -> float:
+        """Root mean square of values at the cell centres under the grid side's measure."""
+        return float(np.sqrt((self.mass * values**2).sum()))
+
+    def gradient(self, values: Array) -> Array:
+        """Centred differences of values at the cell centres, shape ``(*shape, d)``."""
+        v = self.pad(values)
+        found = np.empty((*self.shape, v.ndim))
+        for k, h in enumerate(self.problem.grid.spacing):
+            index = [slice(1, -1)] * v.ndim
+            index[k] = slice(2, None)
+            found[..., k] = v[tuple(index)]
+            index[k] = slice(None, -2)
+            found[..., k] -= v[tuple(index)]
+            found[..., k] /= 2.0 * h
+        return found

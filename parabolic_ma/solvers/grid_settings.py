@@ -1,0 +1,130 @@
+"""Settings that every solver on a grid has: their checks, with errors that say what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma import backends
+from parabolic_ma.grid import Box
+from parabolic_ma.status import InputError
+
+__all__ = [
+    "as_box",
+    "check_count",
+    "check_fits",
+    "check_grid_settings",
+    "grid_shape",
+    "is_number",
+]
+
+_SIDES = ("auto", "reference", "target")
+_BOUNDARIES = ("auto", "box", "periodic", "free")
+_BYTES_A_CELL = {1: 400, 2: 330}
+
+
+def check_grid_settings(solver: Any, **choices: tuple[Any, ...]) -> None:
+    """Check and normalise the settings of a frozen solver in place.
+
+    Parameters
+    ----------
+    solver : dataclass
+        With shape, side, boundary, backend, dtype, tail_mass, reference_box and target_box.
+    **choices : tuple
+        Allowed values of further settings.
+
+    Raises
+    ------
+    InputError
+        For a setting that cannot be used.
+    """
+    object.__setattr__(solver, "shape", _shape(solver.shape))
+    for name, allowed in {
+        "side": _SIDES, "boundary": _BOUNDARIES, "dtype": ("float64",),
+        "backend": tuple(b.name for b in backends.available()), **choices,
+    }.items():  # fmt: skip
+        given = getattr(solver, name)
+        if not any(given is a or (type(given) is type(a) and given == a) for a in allowed):
+            raise InputError(f"{name}={given!r} is not one of {', '.join(map(str, allowed))}")
+    if not (is_number(solver.tail_mass) and 0.0 < solver.tail_mass <= 1e-4):
+        raise InputError(f"tail_mass={solver.tail_mass!r} must lie in (0, 1e-4]; try 1e-12")
+    axes = len(grid_shape(solver))
+    for name in ("reference_box", "target_box"):
+        if getattr(solver, name) is not None:
+            box = Box.of(getattr(solver, name))
+            if box.dim != axes:
+                raise InputError(
+                    f"{name} has {_axes(box.dim)} and shape={solver.shape} {_axes(axes)}; give one "
+                    "(lower, upper) pair per axis"
+                )
+            object.__setattr__(solver, name, box)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not (whole and value >= 1):
+        raise InputError(f"{name}={value!r} must be a whole number, at least 1")
+
+
+def check_fits(shape: tuple[int, ...], dim: int) -> None:
+    """Refuse a grid of another dimension than the problem, or too large for the free memory."""
+    if len(shape) != dim:
+        raise InputError(
+            f"shape={shape} has {_axes(len(shape))} and the problem dimension {dim}; give one "
+            "number of cells per axis"
+        )
+    need = _BYTES_A_CELL[len(shape)] * math.prod(shape)
+    free = _free_memory()
+    if free is not None and need > free:
+        raise InputError(
+            f"a grid of {'x'.join(map(str, shape))} cells needs about {need / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB are free; use fewer cells"
+        )
+
+
+def grid_shape(solver: Any) -> tuple[int, ...]:
+    """Cells on each axis, as a tuple."""
+    shape: int | tuple[int, ...] = solver.shape
+    return shape if isinstance(shape, tuple) else (shape,)
+
+
+def as_box(given: Box | Sequence[Sequence[float]] | None) -> Box | None:
+    """Return the box that was given, if any."""
+    return None if given is None else Box.of(given)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, and no truth value."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _shape(given: Any) -> tuple[int, ...]:
+    """Return the numbers of cells as a tuple."""
+    sizes = (given,) if isinstance(given, (int, np.integer)) else given
+    whole = isinstance(sizes, (tuple, list, np.ndarray)) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes
+    )
+    if not whole or len(sizes) not in (1, 2) or any(n < 8 for n in sizes):
+        raise InputError(
+            f"shape={given!r} must be one or two whole numbers of cells, each at least 8"
+        )
+    return tuple(int(n) for n in sizes)
+
+
+def _axes(count: int) -> str:
+    return "1 axis" if count == 1 else f"{count} axes"
+
+
+def _free_memory() -> int | None:
+    """Bytes that a program may still take, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
