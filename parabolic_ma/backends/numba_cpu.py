@@ -10,10 +10,10 @@ from parabolic_ma.backends.numba_cells import (
 )
 from parabolic_ma.backends.numba_flow import (
     flow_coefficients,
+    flow_coefficients_1d,
     flow_rate,
     flow_rate_1d,
     flow_rows,
-    flow_rows_1d,
     solve_flow_1d,
     upwind_rows,
 )
@@ -75,10 +75,10 @@ __all__ = [
     "fill_ghosts",
     "fill_ghosts_1d",
     "flow_coefficients",
+    "flow_coefficients_1d",
     "flow_rate",
     "flow_rate_1d",
     "flow_rows",
-    "flow_rows_1d",
     "gradient_norm",
     "gradient_norm_1d",
     "inner_row",

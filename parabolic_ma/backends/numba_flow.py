@@ -208,12 +208,9 @@ def flow_rate_1d(u, axis, quad, log_source, lowest, kind, params, table, rate):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def flow_rows_1d(u, axis, quad, kind, params, table, sigma, rows):
-    """Write the rows of ``sigma v - F'[v]``: ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = z r``.
-
-    ``rows`` (3, n) receives a, p, z.
-    """
-    n = rows.shape[1]
+def flow_coefficients_1d(u, axis, quad, kind, params, table, coefficients):
+    """Write a, p (2, n) of ``F'[v] = a (v[+] + v[-] - 2 v) - p (v[+] - v[-])``."""
+    n = coefficients.shape[1]
     h = axis[1] - axis[0]
     x = np.empty(n)
     f = np.empty(n)
@@ -223,16 +220,13 @@ def flow_rows_1d(u, axis, quad, kind, params, table, sigma, rows):
     inner_row_1d(kind, params, table, x, logm, f)
     for i in range(n):
         det = quad[0] + (u[i + 2] - 2.0 * u[i + 1] + u[i]) / (h * h)
-        a = 1.0 / (max(det, EXTENSION) * h * h)
-        z = 2.0 / (sigma + 2.0 * a)
-        rows[0, i] = a * z
-        rows[1, i] = 0.5 * f[i] / h * z
-        rows[2, i] = z
+        coefficients[0, i] = 1.0 / (max(det, EXTENSION) * h * h)
+        coefficients[1, i] = 0.5 * f[i] / h
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def solve_flow_1d(rows, rhs, mode, v):
-    """Solve the rows of `flow_rows_1d` for ``v`` (n + 2,), ghosts included; ``rhs`` not scaled.
+def solve_flow_1d(coefficients, sigma, rhs, mode, v):
+    """Solve ``sigma v - F'[v] = rhs`` for ``v`` (n + 2,), ghosts included.
 
     With quadratic ghosts (3) the first and the last equation have three entries: the inner
     equations are solved with the two outer values as parameters, which the outer two then fix.
@@ -243,9 +237,11 @@ def solve_flow_1d(rows, rhs, mode, v):
     upper = np.empty(n)
     columns = np.zeros((3, n))
     for i in range(n):
-        lower[i] = -rows[0, i] - rows[1, i]
-        upper[i] = -rows[0, i] + rows[1, i]
-        columns[0, i] = rhs[i] * rows[2, i]
+        a, p = coefficients[0, i], coefficients[1, i]
+        z = 2.0 / (sigma + 2.0 * a)
+        lower[i] = -(a + p) * z
+        upper[i] = (p - a) * z
+        columns[0, i] = rhs[i] * z
     first, last = lower[0], upper[n - 1]
     if mode != 3:
         corner_low, corner_up = 0.0, 0.0

@@ -111,30 +111,26 @@ def flow_rate_1d(u, axis, quad, log_source, lowest, kind, params, table, rate):
 
 
 @kernel
-def flow_rows_1d(u, axis, quad, kind, params, table, sigma, rows):
-    """Write the rows of ``sigma v - F'[v]``: ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = z r``.
-
-    ``rows`` (3, n) receives a, p, z.
-    """
+def flow_coefficients_1d(u, axis, quad, kind, params, table, coefficients):
+    """Write a, p (2, n) of ``F'[v] = a (v[+] + v[-] - 2 v) - p (v[+] - v[-])``."""
     h = axis[1] - axis[0]
     x, det = derivatives_1d(u, axis, quad)
     _, f = inner_potential_1d(kind, params, table, x)
-    a = 1.0 / (np.maximum(det, EXTENSION) * h**2)
-    z = 2.0 / (sigma + 2.0 * a)
-    rows[...] = a * z, 0.5 * f / h * z, z
+    coefficients[...] = 1.0 / (np.maximum(det, EXTENSION) * h**2), 0.5 * f / h
 
 
 @kernel
-def solve_flow_1d(rows, rhs, mode, v):
-    """Solve the rows of `flow_rows_1d` for ``v`` (n + 2,), ghosts included; ``rhs`` not scaled.
+def solve_flow_1d(coefficients, sigma, rhs, mode, v):
+    """Solve ``sigma v - F'[v] = rhs`` for ``v`` (n + 2,), ghosts included.
 
-    The matrix of the padded unknown has the rows in the middle and the ghost rule at both ends.
+    The matrix of the padded unknown has the equations in the middle and the ghost rule at both
+    ends.
     """
-    a, p, z = rows
+    a, p = coefficients
     n = len(rhs)
     matrix = np.zeros((n + 2, n + 2))
     inner = np.arange(1, n + 1)
-    matrix[inner, inner] = 2.0
+    matrix[inner, inner] = sigma + 2.0 * a
     matrix[inner, inner + 1] = -a + p
     matrix[inner, inner - 1] = -a - p
     for ghost, step in ((0, 1), (n + 1, -1)):
@@ -146,5 +142,5 @@ def solve_flow_1d(rows, rhs, mode, v):
         else:
             for k, weight in ((1, -3.0), (2, 3.0), (3, -1.0)):
                 matrix[ghost, ghost + step * k] = weight
-    v[...] = np.linalg.solve(matrix, np.concatenate([[0.0], rhs * z, [0.0]]))
+    v[...] = np.linalg.solve(matrix, np.concatenate([[0.0], rhs, [0.0]]))
     fill_ghosts_1d(v, mode)

@@ -20,10 +20,10 @@ from parabolic_ma.backends.numpy_cells_1d import (
 )
 from parabolic_ma.backends.numpy_flow import (
     flow_coefficients,
+    flow_coefficients_1d,
     flow_rate,
     flow_rate_1d,
     flow_rows,
-    flow_rows_1d,
     solve_flow_1d,
     upwind_rows,
 )
@@ -81,10 +81,10 @@ __all__ = [
     "fill_ghosts",
     "fill_ghosts_1d",
     "flow_coefficients",
+    "flow_coefficients_1d",
     "flow_rate",
     "flow_rate_1d",
     "flow_rows",
-    "flow_rows_1d",
     "gradient_norm",
     "gradient_norm_1d",
     "inner_row",

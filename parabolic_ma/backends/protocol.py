@@ -370,17 +370,16 @@ class Kernels(Protocol):
     ) -> tuple[float, float, float]:  # fmt: skip
         """Do what `flow_rate` does in one dimension."""
 
-    def flow_rows_1d(
+    def flow_coefficients_1d(
         self, u: Array, axis: Array, quad: Array, kind: int, params: Array, table: Array,
-        sigma: float, rows: Array,
+        coefficients: Array,
     ) -> None:  # fmt: skip
-        """Write the rows of ``sigma v - F'[v]``: (3, n).
+        """Write the stencil of F' (2, n): a, p of ``a (v[+] + v[-] - 2 v) - p (v[+] - v[-])``."""
 
-        ``rows`` = a, p, z of ``2 v - a (v[+] + v[-]) + p (v[+] - v[-]) = z r``.
-        """
-
-    def solve_flow_1d(self, rows: Array, rhs: Array, mode: int, v: Array) -> None:
-        """Solve the rows of `flow_rows_1d` for v (n + 2,), ghosts included; mode 0, 2 or 3."""
+    def solve_flow_1d(
+        self, coefficients: Array, sigma: float, rhs: Array, mode: int, v: Array
+    ) -> None:
+        """Solve ``sigma v - F'[v] = rhs`` for v (n + 2,), ghosts included; mode 0, 2 or 3."""
 
     # The Krylov iteration: vectors float32 or float64, sums carried in float64.
 

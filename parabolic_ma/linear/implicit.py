@@ -2,8 +2,9 @@ r"""Implicit systems :math:`(\sigma - F') v = r` of the flow on a plane grid, to
 
 The derivative is used as it is, at a free boundary with quadratic ghosts; only the preconditioner,
 a multigrid cycle in single precision, is upwind and has linear ghosts. The outer iteration is that
-of generalised conjugate residuals in double precision, unweighted: the rows are scaled by their
-diagonals, so that a residual has the size of the error that it leaves, in the tails as elsewhere.
+of generalised conjugate residuals in double precision. The rows are scaled by their diagonals, so
+that a residual has the size of the error that it leaves, in the tails as elsewhere; only cells that
+carry nothing at all, where the Hessian may degenerate to any degree, are given no say.
 """
 
 from __future__ import annotations
@@ -39,10 +40,17 @@ class ImplicitRows:
         Ghost rule of the solution.
     widths : (float, float)
         Lengths of the sides, in units in which the operator is about isotropic.
+    weight : ndarray, shape (nx, ny)
+        Of every cell in the norm, at most 1; where it is 1 the solution is to be accurate.
     """
 
     def __init__(
-        self, kernels: Any, shape: tuple[int, ...], mode: int, widths: tuple[float, float]
+        self,
+        kernels: Any,
+        shape: tuple[int, ...],
+        mode: int,
+        widths: tuple[float, float],
+        weight: Array,
     ) -> None:
         self.kernels = kernels
         self.mode = mode
@@ -54,7 +62,8 @@ class ImplicitRows:
             kernels, (shape[0], shape[1]), _LINEAR if free else mode, widths, self._edge, degree=2
         )
         self._scale = np.empty(shape, np.float32)
-        self._even = np.ones(shape)
+        self._weight = weight
+        self._counts = weight >= 1.0
         self._zero = np.zeros(shape)
         self._directions: list[tuple[Array, Array]] = []  # (z, -M z), kept between calls
         self._sigma = np.nan
@@ -70,7 +79,7 @@ class ImplicitRows:
         self._grid.setup()
 
     def solve(self, right: Array, accuracy: float) -> tuple[Array, int]:
-        r"""Solve from zero until the solution's error is small everywhere.
+        r"""Solve from zero until the solution's error is small wherever it counts.
 
         By the maximum principle :math:`|v - v_*| \le \max|r| / \sigma` for the residual r.
 
@@ -93,7 +102,8 @@ class ImplicitRows:
         v = np.zeros(tuple(n + 2 for n in right.shape))
         norms: list[float] = []
         for cycle in range(_MOST_CYCLES):
-            if not np.abs(r / scale).max() > accuracy * self._sigma:
+            left = np.abs(r / scale, where=self._counts, out=np.zeros_like(r))
+            if not left.max() > accuracy * self._sigma:
                 return v, cycle
             k = cycle % _KEPT
             if k == 0:
@@ -108,10 +118,10 @@ class ImplicitRows:
             kernels.residual(self._rows[:5], self._zero, z, w)  # w = -M z
             for j in range(k):
                 zj, wj = self._directions[j]
-                beta = kernels.dots(wj, w, self._even)[1] / norms[j]
+                beta = kernels.dots(wj, w, self._weight)[1] / norms[j]
                 kernels.axpy(-beta, wj, w)
                 kernels.axpy(-beta, zj, z)
-            ww, wr, _ = kernels.dots(w, r, self._even)
+            ww, wr, _ = kernels.dots(w, r, self._weight)
             if not (ww > 0.0 and np.isfinite(ww) and np.isfinite(wr)):
                 return v, cycle + 1
             norms.append(ww)

@@ -29,6 +29,7 @@ GHOSTS = {"box": 0, "periodic": 2, "free": 3}
 """Ghost rule of each boundary. A free one needs no data: information leaves through it, and the
 second derivative is that of the neighbouring cell, which is exact for quadratic potentials."""
 
+_STEEP = -0.4  # relative change of an eigenvalue below which tangents become secants
 _BULK = 25.0  # nats below the largest density: what moves farther out only leaves
 
 
@@ -55,8 +56,6 @@ class FlowEquation:
         self._quadratic = np.array([*a, *problem.center, *problem.image])
         self._lowest = float(problem.log_source.max()) - _BULK
         self._inner = (inner.kind, inner.params, inner.table)
-        self._point = np.empty(0)  # where the derivative was taken, on the line
-        self._rows = np.empty((3, *self.shape)) if len(self.shape) == 1 else np.empty(0)
 
     def pad(self, values: Array) -> Array:
         """Surround values at the cell centres by ghosts."""
@@ -86,12 +85,10 @@ class FlowEquation:
 
     def linearise(self, u: Array) -> None:
         """Take the derivative of F at ``u`` for the systems that `solve` solves."""
-        if u.ndim == 1:
-            self._point = u
-            return
-        self.kernels.flow_coefficients(
-            u, *self._axes, self._quadratic, *self._inner, self._systems.coefficients
+        kernel = (
+            self.kernels.flow_coefficients_1d if u.ndim == 1 else self.kernels.flow_coefficients
         )
+        kernel(u, *self._axes, self._quadratic, *self._inner, self._coefficients)
 
     def solve(self, sigma: float, right: Array, accuracy: float) -> tuple[Array, int]:
         r"""Solve :math:`(\sigma - F') v = r` at the last `linearise`.
@@ -113,13 +110,61 @@ class FlowEquation:
         """
         if right.ndim == 1:
             v = np.empty(len(right) + 2)
-            self.kernels.flow_rows_1d(
-                self._point, *self._axes, self._quadratic, *self._inner, sigma, self._rows
-            )
-            self.kernels.solve_flow_1d(self._rows, right, self.mode, v)
+            self.kernels.solve_flow_1d(self._coefficients, sigma, right, self.mode, v)
             return v, 0
         self._systems.assemble(sigma)
         return self._systems.solve(right, accuracy)
+
+    def steepen(self, v: Array) -> bool:
+        r"""Replace tangents of the logarithm by secants where v lowers an eigenvalue far.
+
+        With :math:`A = H^{-1}` and the eigenvalues :math:`x_i` of :math:`A^{1/2} \nabla^2 v
+        A^{1/2}`, with eigenvectors :math:`w_i`, the exact change of :math:`\log\det H` is
+        :math:`\sum_i \log(1 + x_i)`, which has no value from -1 on, and the linearised one
+        :math:`\sum_i x_i`. Where an :math:`x_i` is well below zero the elliptic part becomes
+        :math:`A^{1/2} (\sum_i s_i w_i w_i^T) A^{1/2}`, :math:`s_i = x_i / (e^{x_i} - 1)`: what
+        asked for :math:`x_i` then gives :math:`e^{x_i} - 1`.
+
+        Returns
+        -------
+        bool
+            Whether there was such a cell, so that the system is another one now.
+        """
+        if v.ndim == 1:
+            a = self._coefficients[0]
+            x = a * (v[2:] - 2.0 * v[1:-1] + v[:-2])
+            a *= _secant(x)
+            return bool((x < _STEEP).any())
+        a, d, x = self._systems.coefficients[:3]
+        # A and the differences of v in units of the spacings: those of A^{1/2} cancel in x
+        bent = np.empty((2, 2, *self.shape))
+        bent[0, 0] = v[2:, 1:-1] - 2.0 * v[1:-1, 1:-1] + v[:-2, 1:-1]
+        bent[1, 1] = v[1:-1, 2:] - 2.0 * v[1:-1, 1:-1] + v[1:-1, :-2]
+        bent[0, 1] = bent[1, 0] = 0.25 * (v[2:, 2:] - v[2:, :-2] - v[:-2, 2:] + v[:-2, :-2])
+        # a trace and a determinant bound the smaller eigenvalue: most cells need no more
+        trace = a * bent[0, 0] + d * bent[1, 1] + 4.0 * x * bent[0, 1]
+        square = (a * d - 4.0 * x * x) * (bent[0, 0] * bent[1, 1] - bent[0, 1] ** 2)
+        low = 0.5 * trace - np.sqrt(np.maximum(0.25 * trace**2 - square, 0.0))
+        steep = np.nonzero(low < _STEEP)
+        if not steep[0].size:
+            return False
+        matrix = np.moveaxis(
+            np.array([[a[steep], 2.0 * x[steep]], [2.0 * x[steep], d[steep]]]), -1, 0
+        )
+        values, vectors = np.linalg.eigh(matrix)
+        roots = np.sqrt(np.maximum(values, 0.0))
+        root = (vectors * roots[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+        change = np.moveaxis(bent[:, :, steep[0], steep[1]], -1, 0)
+        values, vectors = np.linalg.eigh(root @ change @ root)
+        middle = (vectors * _secant(values)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+        lifted = root @ middle @ root
+        a[steep], d[steep], x[steep] = lifted[:, 0, 0], lifted[:, 1, 1], 0.5 * lifted[:, 0, 1]
+        return True
+
+    @cached_property
+    def _coefficients(self) -> Array:
+        """Stencil of F', drifts last."""
+        return np.empty((2, *self.shape)) if len(self.shape) == 1 else self._systems.coefficients
 
     @cached_property
     def _systems(self) -> ImplicitRows:
@@ -127,7 +172,8 @@ class FlowEquation:
         widths, a = self.problem.grid.box.widths, np.diag(self.problem.matrix)
         # along axis k the linearised operator is 1 / A_kk about the affine map
         stretched = widths[0] * np.sqrt(a[0]), widths[1] * np.sqrt(a[1])
-        return ImplicitRows(self.kernels, self.shape, self.mode, stretched)
+        weight = np.exp(np.minimum(self.problem.log_source - self._lowest, 0.0))
+        return ImplicitRows(self.kernels, self.shape, self.mode, stretched, weight)
 
     def potential(self, u: Array) -> GridPotential:
         """Return a padded correction as a potential."""
@@ -150,3 +196,8 @@ class FlowEquation:
             found[..., k] -= v[tuple(index)]
             found[..., k] /= 2.0 * h
         return found
+
+
+def _secant(x: Array) -> Array:
+    """``x / (e^x - 1)`` where x is well below zero, else 1."""
+    return np.where(x < _STEEP, x / np.expm1(np.minimum(x, _STEEP)), 1.0)

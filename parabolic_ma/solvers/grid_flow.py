@@ -12,7 +12,6 @@ from parabolic_ma import backends
 from parabolic_ma.grid import Box
 from parabolic_ma.measures import Measure
 from parabolic_ma.operators.discretise import Discretisation, discretise
-from parabolic_ma.operators.monge_ampere import EXTENSION
 from parabolic_ma.solvers.flow_average import AverageDensity
 from parabolic_ma.solvers.flow_equation import FlowEquation
 from parabolic_ma.solvers.flow_record import Recorder
@@ -34,7 +33,6 @@ from parabolic_ma.solvers.grid_settings import (
     grid_shape,
     is_number,
 )
-from parabolic_ma.solvers.nested import allowed_extension
 from parabolic_ma.solvers.schedules import Adaptive, Schedule
 from parabolic_ma.solvers.steppers import ExplicitEuler, Point, SemiImplicit, Stepped, Stepper
 from parabolic_ma.status import InputError, Status
@@ -49,6 +47,7 @@ __all__ = ["GridFlow"]
 
 _ATTEMPTS = 40  # a step may be shortened this often
 _SAME = 1e-9  # relative: times and lengths that count as equal
+_SHORTEST = 1e-8  # of the time that is left: a step below it means that the run is lost
 _FIRST = 1e-3  # of what the potential varies by: first movement under error control
 
 
@@ -174,7 +173,7 @@ class GridFlow:
         """
         state = self._begin(problem, initial)
         point = state.point
-        if not self._convex(state.equation, point):
+        if not point.convex:
             raise InputError(
                 "the initial map is not the gradient of a convex function on the grid (smallest "
                 f"eigenvalue {point.low:.2g}); start from another one, or use a finer grid"
@@ -214,6 +213,9 @@ class GridFlow:
             if not self._may_shorten():
                 return self._failed(state, stepped)
             length *= factor
+            planned = length
+            if length < _SHORTEST * (next_time(None, state.t, self.t_final) - state.t):
+                return self._failed(state, stepped)
         else:
             return self._failed(state, stepped)
         goal = next_time(self._trigger, state.t, self.t_final)
@@ -363,7 +365,7 @@ class GridFlow:
     ) -> tuple[float, bool]:
         """Return by how much the next length differs, and whether the step is accepted."""
         point = stepped.point
-        if not point.finite or not self._convex(state.equation, point):
+        if stepped.failed or not point.finite or not point.convex:
             return 0.25, False
         if isinstance(self.schedule, Adaptive):
             accepted = point.low >= self.schedule.keep * state.point.low
@@ -373,14 +375,6 @@ class GridFlow:
         ratio = state.equation.deviation(stepped.error) / tolerance
         factor = 0.9 * max(ratio, 1e-10) ** (-1.0 / self.stepper.error_order)
         return min(max(factor, 0.2), 5.0), ratio <= 1.0
-
-    @staticmethod
-    def _convex(equation: FlowEquation, point: Point) -> bool:
-        """Whether the potential is convex wherever there is mass."""
-        if point.low > EXTENSION:
-            return True
-        extended = equation.parts(point.u).extended
-        return bool(equation.mass[extended].sum() <= allowed_extension(equation.problem))
 
     def _plan(
         self, state: FlowState, length: float, planned: float, factor: float
@@ -404,13 +398,13 @@ class GridFlow:
         point = stepped.point
         if not point.finite:
             status = Status.DIVERGED
-        elif not self._convex(state.equation, point):
+        elif stepped.failed or not point.convex:
             status = Status.LOST_CONVEXITY
         else:
             status = Status.STALLED
         message = (
-            f"the step from t = {state.t:.6g} failed (smallest eigenvalue {point.low:.2e}); the "
-            "result is the state before it"
+            f"no step from t = {state.t:.6g} keeps the potential convex (smallest eigenvalue "
+            f"{state.point.low:.1e}); the result is the state there"
         )
         return dataclasses.replace(state, status=status, message=message)
 

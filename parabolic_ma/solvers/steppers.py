@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from parabolic_ma.operators.monge_ampere import EXTENSION
 from parabolic_ma.solvers.flow_equation import FlowEquation
 from parabolic_ma.solvers.grid_settings import check_count, is_number
 from parabolic_ma.solvers.iterate import interior
@@ -21,7 +22,10 @@ from parabolic_ma.typing import Array
 __all__ = ["RKL2", "ExplicitEuler", "Point", "SemiImplicit", "Stepped", "Stepper"]
 
 _SCHEDULED = {1: 1e-5, 2: 1e-8}
-"""Accuracy of linear systems under a schedule, relative to the step, by the order."""
+"""Accuracy of the systems under a schedule, relative to the step, by the order."""
+_MOST_ITERATIONS = 12  # of Newton's method in one stage
+_MOST_SECANTS = 3  # systems for one of its corrections, beside the linearised one
+_MOST_HALVINGS = 8  # of one of its corrections
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,11 @@ class Point:
         return cls(u, *equation.rate(u))
 
     @property
+    def convex(self) -> bool:
+        """Whether the potential is convex on every cell, up to where the logarithm is extended."""
+        return self.low > -EXTENSION
+
+    @property
     def stiffness(self) -> float:
         """One over the largest step that an explicit method should take."""
         return max(self.diffusion, self.drift)
@@ -70,6 +79,8 @@ class Stepped:
     """Of the rate."""
     cycles: int
     """Of multigrid."""
+    failed: bool = False
+    """Whether the step could not be made; ``point`` is then where it began."""
 
 
 class Stepper(Protocol):
@@ -208,12 +219,18 @@ class RKL2:
 
 @dataclass(frozen=True)
 class SemiImplicit:
-    r"""Linearly implicit (Rosenbrock) steps: no stability limit.
+    r"""Implicit steps, linearised: no stability limit.
 
     ``order=1`` solves :math:`(I / \eta - F'(\psi_k)) v = F(\psi_k)`, one elliptic system a step.
-    ``order=2`` is the L-stable pair of Shampine and Reichelt, with an error estimate of the third
-    order; every system is that of one matrix,
-    :math:`I / (\gamma\eta) - F'(\psi_k)`, :math:`\gamma = 1 / (2 + \sqrt 2)`.
+    ``order=2`` is the L-stable pair of Alexander: two implicit stages,
+
+    .. math:: Y = a + \gamma\eta F(Y), \qquad \gamma = 1 - 1 / \sqrt 2,
+
+    each by Newton's method from the stage before, mostly one or two systems. Either stage is an
+    implicit Euler step, so that its solution is convex however fast the determinant falls; the
+    linearised step is not, and where it would lower an eigenvalue of the Hessian too far the
+    tangent of the logarithm is replaced by a secant. The error estimate compares with the
+    quadrature of third order over the stages.
 
     Parameters
     ----------
@@ -225,7 +242,8 @@ class SemiImplicit:
 
     References
     ----------
-    L. F. Shampine and M. W. Reichelt, "The MATLAB ODE suite", SIAM J. Sci. Comput. 18 (1997).
+    R. Alexander, "Diagonally implicit Runge-Kutta methods for stiff O.D.E.'s", SIAM J. Numer. Anal.
+    14 (1977).
     """
 
     order: int = 2
@@ -248,49 +266,112 @@ class SemiImplicit:
         self, equation: FlowEquation, start: Point, step: float, tolerance: float | None
     ) -> Stepped:
         """Make one step."""
-        equation.linearise(start.u)
         return (self._second if self.order == 2 else self._first)(equation, start, step, tolerance)
 
     def _first(
         self, equation: FlowEquation, start: Point, step: float, tolerance: float | None
     ) -> Stepped:
-        v, cycles = equation.solve(1.0 / step, start.rate, self._accuracy(start, step, tolerance))
-        point = Point.at(equation, equation.fill(start.u + v))
+        accuracy = self._accuracy(start, step, tolerance)
+        made = _corrected(equation, start, start.rate, 1.0 / step, accuracy)
+        if made.point is None:
+            return Stepped(start, None, made.evaluations, made.cycles, failed=True)
         error = None
         if tolerance is not None:
-            error = 0.5 * (step * point.rate - interior(v))
-        return Stepped(point, error, 1, cycles)
+            moved = interior(made.point.u - start.u)
+            error = 0.5 * (step * made.point.rate - moved)
+        return Stepped(made.point, error, made.evaluations, made.cycles)
 
     def _second(
         self, equation: FlowEquation, start: Point, step: float, tolerance: float | None
     ) -> Stepped:
-        gamma = 1.0 / (2.0 + math.sqrt(2.0))
-        e32 = 6.0 + math.sqrt(2.0)
-        sigma = 1.0 / (gamma * step)
-        accuracy = gamma * self._accuracy(start, step, tolerance)
-        k1, cycles = equation.solve(sigma, start.rate, accuracy)
-        k1 *= sigma
-        middle = equation.rate(start.u + 0.5 * step * k1)[0]
-        k2, used = equation.solve(sigma, middle - interior(k1), accuracy)
-        k2 *= sigma
-        k2 += k1
-        cycles += used
-        point = Point.at(equation, equation.fill(start.u + step * k2))
-        if tolerance is None or not point.finite:
-            return Stepped(point, None, 2, cycles)
-        right = point.rate - e32 * (interior(k2) - middle) - 2.0 * (interior(k1) - start.rate)
-        k3, used = equation.solve(sigma, right, 10.0 * accuracy)
-        error = step / 6.0 * interior(k1 - 2.0 * k2 + sigma * k3)
-        return Stepped(point, error, 2, cycles + used)
+        gamma = 1.0 - math.sqrt(0.5)
+        tau = gamma * step
+        accuracy = self._accuracy(start, step, tolerance)
+        first = _stage(equation, start, interior(start.u), tau, accuracy)
+        if first.point is None:
+            return Stepped(start, None, first.evaluations, first.cycles, failed=True)
+        base = interior(start.u) + (1.0 - gamma) * step * first.point.rate
+        second = _stage(equation, first.point, base, tau, accuracy)
+        evaluations = first.evaluations + second.evaluations
+        cycles = first.cycles + second.cycles
+        if second.point is None:
+            return Stepped(start, None, evaluations, cycles, failed=True)
+        if tolerance is None:
+            return Stepped(second.point, None, evaluations, cycles)
+        # weights of the quadrature at 0, gamma and 1 that is exact for quadratics
+        w1 = 1.0 / (6.0 * gamma * (1.0 - gamma))
+        w2 = (1.0 / 3.0 - 0.5 * gamma) / (1.0 - gamma)
+        rates = (start.rate, first.point.rate, second.point.rate)
+        weights = (1.0 - w1 - w2, w1 - (1.0 - gamma), w2 - gamma)
+        raw = np.asarray(sum(w * r for w, r in zip(weights, rates, strict=True)))
+        # what the implicit operator damps is no error of the step
+        error, used = equation.solve(1.0 / tau, step / tau * raw, 10.0 * accuracy)
+        return Stepped(second.point, interior(error), evaluations, cycles + used)
 
     def _accuracy(self, start: Point, step: float, tolerance: float | None) -> float:
-        """What a step may be wrong by because of its linear systems.
+        """What a step may be wrong by because of its systems.
 
         A hundredth of its tolerance; under a schedule a small part of its length.
         """
         if tolerance is not None:
             return 0.01 * tolerance
         return _SCHEDULED[self.order] * step * float(np.abs(start.rate).max())
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """What an implicit stage or a part of it gave; no point when it came to nothing."""
+
+    point: Point | None
+    evaluations: int
+    cycles: int
+
+
+def _stage(
+    equation: FlowEquation, start: Point, base: Array, tau: float, accuracy: float
+) -> _Stage:
+    """Solve ``Y = base + tau F(Y)`` by Newton's method from ``start``, never leaving convexity."""
+    point, cycles, evaluations = start, 0, 0
+    left = base - interior(point.u) + tau * point.rate
+    for _ in range(_MOST_ITERATIONS):
+        moved = _corrected(equation, point, left / tau, 1.0 / tau, 0.5 * accuracy)
+        evaluations += moved.evaluations
+        cycles += moved.cycles
+        if moved.point is None:
+            break
+        point = moved.point
+        left = base - interior(point.u) + tau * point.rate
+        # by the maximum principle the correction that is left is no larger than this
+        if equation.deviation(left) <= accuracy:
+            return _Stage(point, evaluations, cycles)
+    return _Stage(None, evaluations, cycles)
+
+
+def _corrected(
+    equation: FlowEquation, start: Point, right: Array, sigma: float, accuracy: float
+) -> _Stage:
+    """Add the solution of ``(sigma - F') v = right``, by secants or shortened if that is needed."""
+    equation.linearise(start.u)
+    v, cycles = equation.solve(sigma, right, accuracy)
+    point = Point.at(equation, equation.fill(start.u + v))
+    evaluations = 1
+    for _ in range(_MOST_SECANTS):
+        # an eigenvalue that falls to a tenth in a linear step was about to change its sign
+        if point.finite and point.low > min(0.1 * start.low, EXTENSION):
+            return _Stage(point, evaluations, cycles)
+        if not equation.steepen(v):
+            break
+        v, used = equation.solve(sigma, right, accuracy)
+        point = Point.at(equation, equation.fill(start.u + v))
+        cycles += used
+        evaluations += 1
+    for _ in range(_MOST_HALVINGS):
+        if point.finite and point.convex:
+            return _Stage(point, evaluations, cycles)
+        v *= 0.5
+        point = Point.at(equation, equation.fill(start.u + v))
+        evaluations += 1
+    return _Stage(None, evaluations, cycles)
 
 
 def _check_tolerances(rtol: float, atol: float) -> None:

@@ -81,13 +81,11 @@ def test_flow_systems_on_the_line(
     kind: str, boundary: str, length: int, sigma: float, rng: np.random.Generator
 ) -> None:
     scene = make_scene(kind, "box", (length,), rng, 0.02)
-    rows = np.ones((3, length))
-    arguments = (scene.u, *scene.axes, scene.quad, *scene.density, sigma)
-    compare("flow_rows_1d", *arguments, rows)
-    numpy_reference.flow_rows_1d(*arguments, rows)
-    compare(
-        "solve_flow_1d", rows, rng.standard_normal(length), GHOSTS[boundary], np.ones(length + 2)
-    )
+    arguments = (scene.u, *scene.axes, scene.quad, *scene.density, np.ones((2, length)))
+    compare("flow_coefficients_1d", *arguments)
+    numpy_reference.flow_coefficients_1d(*arguments)
+    right, v = rng.standard_normal(length), np.ones(length + 2)
+    compare("solve_flow_1d", arguments[-1], sigma, right, GHOSTS[boundary], v)
 
 
 def derivative(kernels: Any, scene: Scene, v: np.ndarray) -> np.ndarray:
@@ -125,11 +123,10 @@ def test_the_rows_on_the_line_are_the_derivative_of_the_rate(
     scene = make_scene(kind, "box", (17,), rng, 0.02)
     v = rng.standard_normal(19)
     wanted = derivative(kernels, scene, v)
-    rows = np.empty((3, 17))
-    kernels.flow_rows_1d(scene.u, *scene.axes, scene.quad, *scene.density, 0.0, rows)
-    a, p, z = rows
-    got = a * (v[2:] + v[:-2]) - 2.0 * v[1:-1] - p * (v[2:] - v[:-2])
-    np.testing.assert_allclose(got / z, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    a, p = coefficients = np.empty((2, 17))
+    kernels.flow_coefficients_1d(scene.u, *scene.axes, scene.quad, *scene.density, coefficients)
+    got = a * (v[2:] + v[:-2] - 2.0 * v[1:-1]) - p * (v[2:] - v[:-2])
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 MODES_2D = pma.GaussianMixture([[1.2, 0.0], [-1.2, 0.4]], 0.6)
