@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from parabolic_ma.triggers import at_times, every
 
 __all__ = [
+    "RKL2",
     "Adaptive",
     "Affine",
     "Box",
@@ -129,7 +130,6 @@ __all__ = [
     "Potential",
     "Progress",
     "Provenance",
-    "RKL2",
     "Samples",
     "SemiImplicit",
     "SinkhornFlow",

@@ -166,8 +166,10 @@ class Iterate:
 
         Of the grid side's measure from the pulled-back other one, and the other way round.
         """
-        excess = self.log_pulled - self.log_weight
-        return -_mean(self.weight, excess), _mean(self.pulled, excess)
+        return (
+            _divergence(self.weight, self.log_weight, self.log_pulled),
+            _divergence(self.pulled, self.log_pulled, self.log_weight),
+        )
 
     @property
     def log_model(self) -> Array:
@@ -279,7 +281,8 @@ def comparator_kl(iterate: Iterate, comparator: Measure | None = None) -> float:
     :math:`v = \pi(\nabla\psi)\det\nabla^2\psi / \nu`; on the target side over the grid itself. The
     masses of the comparator are normalised on the grid, which must hold nearly all of it.
     """
-    return _divergence(_log_comparator(iterate, comparator), iterate.log_target)
+    log_comparator = _log_comparator(iterate, comparator)
+    return _divergence(np.exp(log_comparator), log_comparator, iterate.log_target)
 
 
 def comparator_kl_model(iterate: Iterate, comparator: Measure | None = None) -> float:
@@ -287,7 +290,8 @@ def comparator_kl_model(iterate: Iterate, comparator: Measure | None = None) -> 
 
     On the reference side :math:`E_\nu[v \log v]`; see `comparator_kl`.
     """
-    return _divergence(_log_comparator(iterate, comparator), iterate.log_model)
+    log_comparator = _log_comparator(iterate, comparator)
+    return _divergence(np.exp(log_comparator), log_comparator, iterate.log_model)
 
 
 def bregman_potential(iterate: Iterate, comparator: Measure | None = None) -> float:
@@ -487,11 +491,12 @@ def _log_sum(log_values: Array) -> float:
     return largest + math.log(float(np.sum(np.exp(log_values - largest))))
 
 
-def _divergence(log_p: Array, log_q: Array) -> float:
+def _divergence(p: Array, log_p: Array, log_q: Array) -> float:
     """``sum p log(p / q)``: cells without mass add nothing, and it is infinite where q has none."""
-    present = np.isfinite(log_p)
-    log_p, log_q = log_p[present], log_q[present]
-    return float(np.sum(np.exp(log_p) * (log_p - log_q)))
+    if not math.isfinite(float(log_p.min())):
+        present = np.isfinite(log_p)
+        p, log_p, log_q = p[present], log_p[present], log_q[present]
+    return _mean(p, log_p - log_q)
 
 
 def _mean(masses: Array, values: Array) -> float:

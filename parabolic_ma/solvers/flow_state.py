@@ -124,7 +124,8 @@ def start_state(
     return dataclasses.replace(
         state, t=float(last["t"]), step=int(last["step"]),
         scheduled=int(last.get("scheduled", 0)), next_step=float(last.get("next_step", 0.0)),
-        saved=initial.saved, evaluations=int(last.get("evaluations", 0)), cycles=int(last.get("cycles", 0)),
+        evaluations=int(last.get("evaluations", 0)), cycles=int(last.get("cycles", 0)),
+        saved=initial.saved,
     )  # fmt: skip
 
 

@@ -214,7 +214,7 @@ class GridFlow:
                 return self._failed(state, stepped)
             length *= factor
             planned = length
-            if length < _SHORTEST * (next_time(None, state.t, self.t_final) - state.t):
+            if length < _SHORTEST * (self._end - state.t):
                 return self._failed(state, stepped)
         else:
             return self._failed(state, stepped)
@@ -290,11 +290,15 @@ class GridFlow:
             return True
         if self.steps is not None and self.schedule is None and state.step >= self.steps:
             return True
+        return self._end > 0.0 and state.t >= self._end * (1.0 - _SAME)
+
+    @property
+    def _end(self) -> float:
+        """Time at which the run ends; 0 if only the number of steps says so."""
+        if self.t_final is not None:
+            return self.t_final
         times = getattr(self._trigger, "times", None)
-        end = self.t_final
-        if end is None and self.steps is None and times:
-            end = times[-1]
-        return end is not None and state.t >= end * (1.0 - _SAME)
+        return 0.0 if self.steps is not None or not times else float(times[-1])
 
     def _next_length(self, state: FlowState) -> tuple[float, float]:
         """Return the next step's length, cut at the next time that counts, and the planned one."""

@@ -81,7 +81,7 @@ def test_error_control_reaches_six_digits_everywhere_on_the_box(dim: int, side: 
     # the tolerance is on the root mean square under the measure; where the box ends, seven
     # standard deviations out, a quadratic's error is fifty times as large (12 cells would not do:
     # the midpoint rule normalises a Gaussian to 3e-6 on them)
-    atol = 1e-10 if dim == 1 else 2e-11
+    atol = 5e-11 if dim == 1 else 1e-11
     stepper = pma.SemiImplicit(rtol=0.0, atol=atol)
     solution, error = run(dim, side, 48 if dim == 1 else 16, stepper)
     assert error <= 1e-6
