@@ -320,7 +320,10 @@ def bregman_potential(iterate: Iterate, comparator: Measure | None = None) -> fl
     comparator : Measure, optional
         :math:`\pi` on the target's space; the target itself by default.
     """
-    masses = np.exp(_log_comparator(iterate, comparator))
+    if comparator is None:
+        masses = iterate.pulled if iterate.side == "reference" else iterate.weight
+    else:
+        masses = np.exp(_log_comparator(iterate, comparator))
     potential = iterate.potential.copy()
     conjugate = np.zeros(iterate.grid.shape)
     # the quadratic off the potential; of the conjugates at the gradient, -<z, p> + psi* and its

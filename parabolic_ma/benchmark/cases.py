@@ -12,6 +12,7 @@ import numpy as np
 from parabolic_ma import catalog, datasets
 from parabolic_ma.benchmark.measure import (
     best_rate,
+    best_step,
     first_use_seconds,
     import_seconds,
     in_child,
@@ -24,7 +25,10 @@ from parabolic_ma.maps import Affine
 from parabolic_ma.measures import Gaussian, GridDensity
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.solution import Solution
+from parabolic_ma.solvers.grid_flow import GridFlow
 from parabolic_ma.solvers.grid_solver import GridSolver
+from parabolic_ma.solvers.schedules import Constant
+from parabolic_ma.solvers.steppers import SemiImplicit
 from parabolic_ma.typing import Array
 
 __all__ = ["CASES"]
@@ -365,6 +369,27 @@ def _map_evaluation(quick: bool) -> Iterator[Row]:
             yield at_least(case, f"{name}, {what}", "Mpoints/s", rate, bound, note)
 
 
+def _flow_step(quick: bool) -> Iterator[Row]:
+    """One implicit Euler step of the flow against one Newton step, in one run."""
+    n = 64 if quick else 512
+    for name in ("cosine_square", "ring"):
+        problem = catalog.load(name)
+        steady = solver(name, _square(n))
+        flow = GridFlow(
+            _square(n), stepper=SemiImplicit(order=1), schedule=Constant(1e-3), steps=12,
+            side=steady.side, average=False,
+        )  # fmt: skip
+        newton = best_step(
+            steady, problem,
+            lambda a, b: bool(a.last_grid) and b.newton_steps > a.newton_steps,
+        )  # fmt: skip
+        ratio = best_step(flow, problem, lambda a, b: True) / newton
+        yield at_most(
+            "flow_step", f"{name}, implicit Euler over Newton", "x", ratio, None if quick else 3.0,
+            f"grid {_grid(n)}, every quantity of the history included; Newton {newton:.3g} s",
+        )  # fmt: skip
+
+
 def _import(quick: bool) -> Iterator[Row]:
     case = "import"
     repeats = 2 if quick else 5
@@ -396,6 +421,7 @@ CASES: Mapping[str, Callable[[bool], Iterator[Row]]] = MappingProxyType(
         "ring_needle": _hard("ring_needle"),
         "mix1_sd": _mix1_sd,
         "map_evaluation": _map_evaluation,
+        "flow_step": _flow_step,
         "import": _import,
     }
 )

@@ -29,6 +29,7 @@ from parabolic_ma.status import Status
 __all__ = [
     "Trace",
     "best_rate",
+    "best_step",
     "bytes_a_point",
     "first_use_seconds",
     "import_seconds",
@@ -147,6 +148,36 @@ def best_rate(function: Callable[[Any], Any], points: Any, repeats: int = 5) -> 
         function(points)
         times.append(time.process_time() - start)
     return len(points) / min(times)
+
+
+def best_step(
+    method: Any,
+    problem: TransportProblem,
+    counts: Callable[[Any, Any], bool],
+    repeats: int = 3,
+) -> float:
+    """Return the least processor time of one step of a solver, in seconds.
+
+    Parameters
+    ----------
+    method : solver
+    problem : TransportProblem
+    counts : callable
+        Tells by the states before and after a step whether it is one to measure.
+    repeats : int
+        Runs, beside a first one that loads the kernels.
+    """
+    times = []
+    for run in range(repeats + 1):
+        state = method.init(problem)
+        while method.terminate(problem, state) is None:
+            start = time.process_time()
+            following = method.step(problem, state)
+            seconds = time.process_time() - start
+            if run and counts(state, following):
+                times.append(seconds)
+            state = following
+    return min(times)
 
 
 def in_child(function: str, **arguments: Any) -> Any:

@@ -21,7 +21,7 @@ from parabolic_ma.typing import Array
 
 __all__ = ["RKL2", "ExplicitEuler", "Point", "SemiImplicit", "Stepped", "Stepper"]
 
-_SCHEDULED = {1: 1e-5, 2: 1e-8}
+_SCHEDULED = {1: 1e-4, 2: 1e-8}
 """Accuracy of the systems under a schedule, relative to the step, by the order."""
 _MOST_ITERATIONS = 12  # of Newton's method in one stage
 _MOST_SECANTS = 3  # systems for one of its corrections, beside the linearised one
