@@ -21,6 +21,7 @@ from parabolic_ma.maps import TransportMap
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.solution import Solution
 from parabolic_ma.solvers.grid_solver import GridSolver
+from parabolic_ma.solvers.protocol import Solver
 from parabolic_ma.status import ConvergenceError, InputError, Status
 from parabolic_ma.trackers import Checkpoint, Progress, Run, Tracker
 from parabolic_ma.triggers import Moment
@@ -58,7 +59,7 @@ def default_solver(dim: int) -> GridSolver:
 
 def solve(
     problem: TransportProblem,
-    solver: GridSolver | None = None,
+    solver: Solver | None = None,
     *,
     initial: TransportMap | Solution | None = None,
     trackers: Sequence[Tracker] = (),
@@ -72,10 +73,11 @@ def solve(
     ----------
     problem : TransportProblem
         The two measures.
-    solver : GridSolver, optional
-        With its settings; without one, 4096 cells in 1D and 256 x 256 in 2D.
+    solver : GridSolver, GridFlow, SinkhornFlow or another Solver, optional
+        With its settings; without one, `GridSolver` with 4096 cells in 1D and 256 x 256 in 2D.
     initial : TransportMap or Solution, optional
-        Where to start: for instance the result on a coarser grid.
+        Where to start: for instance the result on a coarser grid. A flow goes on from the result of
+        a flow at its time.
     trackers : sequence of Tracker
         Objects with ``start``, ``handle`` and ``finish``, called in this order.
     checkpoint : str, Path or Checkpoint, optional
@@ -123,7 +125,9 @@ def solve(
 
     def look(current: Any) -> Run:
         row = current.progress
-        moment = Moment(len(current.rows), begin.wall(), float(row.get("t", math.nan)))
+        # the first row of a flow is its start, that of a steady solver its first step
+        steps = getattr(current, "step", len(current.rows))
+        moment = Moment(steps, begin.wall(), float(row.get("t", math.nan)))
         return Run(problem, solver, current, moment, partial(result, current, Status.INTERRUPTED))
 
     outcome: list[Solution] = []
@@ -152,7 +156,7 @@ def solve(
 
 def solve_many(
     problems: Iterable[TransportProblem],
-    solver: GridSolver | None = None,
+    solver: Solver | None = None,
     *,
     raise_on_failure: bool = True,
 ) -> list[Solution]:

@@ -25,12 +25,21 @@ def test_the_ten_lines_run(
 ) -> None:
     pytest.importorskip("matplotlib", reason="they draw: install the extra plot")
     monkeypatch.chdir(tmp_path)
-    (lines,) = block("python")
+    lines, _ = block("python")
     space: dict[str, object] = {}
     exec(lines, space)  # noqa: S102 - our own text
     assert "CONVERGED" in capsys.readouterr().out
     assert pma.load(tmp_path / "two_modes.h5").converged
     assert (tmp_path / "two_modes.png").stat().st_size > 10_000
+
+
+def test_the_lines_about_flows_run() -> None:
+    _, lines = block("python")
+    space: dict[str, pma.Solution] = {}
+    exec(lines, space)  # noqa: S102 - our own text
+    assert space["half"].history["t"][-1] == 0.5
+    assert space["more"].history["t"][-1] == 6.0
+    assert space["more"].kl < space["flow"].kl < space["half"].kl
 
 
 def test_the_two_commands_are_single_lines_after_their_markers() -> None:

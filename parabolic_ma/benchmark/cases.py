@@ -383,7 +383,7 @@ def _flow_step(quick: bool) -> Iterator[Row]:
             steady, problem,
             lambda a, b: bool(a.last_grid) and b.newton_steps > a.newton_steps,
         )  # fmt: skip
-        ratio = best_step(flow, problem, lambda a, b: True) / newton
+        ratio = best_step(flow, problem, lambda *_: True) / newton
         yield at_most(
             "flow_step", f"{name}, implicit Euler over Newton", "x", ratio, None if quick else 3.0,
             f"grid {_grid(n)}, every quantity of the history included; Newton {newton:.3g} s",

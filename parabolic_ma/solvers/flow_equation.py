@@ -18,18 +18,22 @@ import numpy as np
 
 from parabolic_ma.linear.implicit import ImplicitRows
 from parabolic_ma.operators.discretise import Discretisation
-from parabolic_ma.operators.monge_ampere import OperatorFields, evaluate
+from parabolic_ma.operators.monge_ampere import EXTENSION, OperatorFields, evaluate
 from parabolic_ma.solution import GridPotential
 from parabolic_ma.solvers.iterate import interior, padded
 from parabolic_ma.typing import Array
 
-__all__ = ["GHOSTS", "FlowEquation"]
+__all__ = ["EXTENSION_MASS", "GHOSTS", "FlowEquation"]
 
 GHOSTS = {"box": 0, "periodic": 2, "free": 3}
 """Ghost rule of each boundary. A free one needs no data: information leaves through it, and the
 second derivative is that of the neighbouring cell, which is exact for quadratic potentials."""
 
+EXTENSION_MASS = 1e-8
+"""Mass of the cells on which the logarithm may be extended."""
+
 _STEEP = -0.4  # relative change of an eigenvalue below which tangents become secants
+_EXTENDED = 0.1 / EXTENSION  # entries of the inverse Hessian from which the logarithm is linear
 _BULK = 25.0  # nats below the largest density: what moves farther out only leaves
 
 
@@ -145,7 +149,10 @@ class FlowEquation:
         trace = a * bent[0, 0] + d * bent[1, 1] + 4.0 * x * bent[0, 1]
         square = (a * d - 4.0 * x * x) * (bent[0, 0] * bent[1, 1] - bent[0, 1] ** 2)
         low = 0.5 * trace - np.sqrt(np.maximum(0.25 * trace**2 - square, 0.0))
-        steep = np.nonzero(low < _STEEP)
+        # where the logarithm is extended it is linear, and the tangent exact
+        h1, h2 = self.problem.grid.spacing
+        log_scale = np.maximum(a * h1**2, d * h2**2)
+        steep = np.nonzero((low < _STEEP) & (log_scale < _EXTENDED))
         if not steep[0].size:
             return False
         matrix = np.moveaxis(
@@ -179,6 +186,10 @@ class FlowEquation:
         """Return a padded correction as a potential."""
         p = self.problem
         return GridPotential(p.grid, interior(u).copy(), p.matrix, p.center, p.image, p.boundary)
+
+    def extended_mass(self, u: Array) -> float:
+        """Mass of the cells on which the logarithm is extended at a padded correction."""
+        return float(self.mass[self.parts(u).extended].sum())
 
     def deviation(self, values: Array) -> float:
         """Root mean square of values at the cell centres under the grid side's measure."""

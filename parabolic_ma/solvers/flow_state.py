@@ -125,7 +125,7 @@ def start_state(
         state, t=float(last["t"]), step=int(last["step"]),
         scheduled=int(last.get("scheduled", 0)), next_step=float(last.get("next_step", 0.0)),
         evaluations=int(last.get("evaluations", 0)), cycles=int(last.get("cycles", 0)),
-        saved=initial.saved,
+        saved=initial.saved, started=state.started - float(last["seconds"]),
     )  # fmt: skip
 
 

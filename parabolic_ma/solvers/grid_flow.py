@@ -173,7 +173,7 @@ class GridFlow:
         """
         state = self._begin(problem, initial)
         point = state.point
-        if not point.convex:
+        if not point.convex(state.equation):
             raise InputError(
                 "the initial map is not the gradient of a convex function on the grid (smallest "
                 f"eigenvalue {point.low:.2g}); start from another one, or use a finer grid"
@@ -369,7 +369,7 @@ class GridFlow:
     ) -> tuple[float, bool]:
         """Return by how much the next length differs, and whether the step is accepted."""
         point = stepped.point
-        if stepped.failed or not point.finite or not point.convex:
+        if stepped.failed or not point.finite or not point.convex(state.equation):
             return 0.25, False
         if isinstance(self.schedule, Adaptive):
             accepted = point.low >= self.schedule.keep * state.point.low
@@ -402,7 +402,7 @@ class GridFlow:
         point = stepped.point
         if not point.finite:
             status = Status.DIVERGED
-        elif stepped.failed or not point.convex:
+        elif stepped.failed or not point.convex(state.equation):
             status = Status.LOST_CONVEXITY
         else:
             status = Status.STALLED

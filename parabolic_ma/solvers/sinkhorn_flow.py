@@ -59,6 +59,11 @@ class SinkhornState:
     """The other side's potential, from the last half sweep."""
 
     @property
+    def step(self) -> int:
+        """Sweeps since time 0."""
+        return self.flow.step
+
+    @property
     def rows(self) -> list[Mapping[str, Any]]:
         """Of the history."""
         return self.flow.rows

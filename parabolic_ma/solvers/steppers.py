@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from parabolic_ma.operators.monge_ampere import EXTENSION
-from parabolic_ma.solvers.flow_equation import FlowEquation
+from parabolic_ma.solvers.flow_equation import EXTENSION_MASS, FlowEquation
 from parabolic_ma.solvers.grid_settings import check_count, is_number
 from parabolic_ma.solvers.iterate import interior
 from parabolic_ma.status import InputError
@@ -24,6 +24,7 @@ __all__ = ["RKL2", "ExplicitEuler", "Point", "SemiImplicit", "Stepped", "Stepper
 _SCHEDULED = {1: 1e-4, 2: 1e-8}
 """Accuracy of the systems under a schedule, relative to the step, by the order."""
 _MOST_ITERATIONS = 12  # of Newton's method in one stage
+_MOST_NEGATIVE = -1e-4  # eigenvalue of a cell without mass
 _MOST_SECANTS = 3  # systems for one of its corrections, beside the linearised one
 _MOST_HALVINGS = 8  # of one of its corrections
 
@@ -52,10 +53,15 @@ class Point:
         """
         return cls(u, *equation.rate(u))
 
-    @property
-    def convex(self) -> bool:
-        """Whether the potential is convex on every cell, up to where the logarithm is extended."""
-        return self.low > -EXTENSION
+    def convex(self, equation: FlowEquation) -> bool:
+        """Whether the potential is convex wherever there is mass, and nearly so elsewhere.
+
+        A cell thousands of nats below the others asks for a determinant that no number holds; the
+        extended logarithm balances it at an eigenvalue just below zero.
+        """
+        if self.low > EXTENSION:
+            return True
+        return self.low > _MOST_NEGATIVE and equation.extended_mass(self.u) <= EXTENSION_MASS
 
     @property
     def stiffness(self) -> float:
@@ -366,7 +372,7 @@ def _corrected(
         cycles += used
         evaluations += 1
     for _ in range(_MOST_HALVINGS):
-        if point.finite and point.convex:
+        if point.finite and point.convex(equation):
             return _Stage(point, evaluations, cycles)
         v *= 0.5
         point = Point.at(equation, equation.fill(start.u + v))

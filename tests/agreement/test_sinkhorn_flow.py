@@ -95,10 +95,10 @@ def test_sinkhorn_between_gaussians_has_a_closed_form(side: str) -> None:
     start = pma.Affine([[1.0, 0.2], [0.2, 0.8]], [0.1, -0.3])
     epsilon, steps = 0.4, 10
     # boxes of nine standard deviations: what they cut off enters through the log of the sums
-    boxes = {
-        f"{name}_box": [(m - 9.0 * s, m + 9.0 * s) for m, s in zip(g.mean, np.sqrt(np.diag(g.cov)), strict=True)]
-        for name, g in (("reference", reference), ("target", target))
-    }  # fmt: skip
+    boxes = {}
+    for name, measure in (("reference", reference), ("target", target)):
+        reach = 9.0 * np.sqrt(np.diag(measure.cov))
+        boxes[f"{name}_box"] = list(zip(measure.mean - reach, measure.mean + reach, strict=True))
     flow = pma.SinkhornFlow(
         (128, 128), epsilon, steps, side=side, boundary="free", save_at=[0.0, steps * epsilon],
         **boxes,
