@@ -1,8 +1,8 @@
 """The evolution variational inequality of every mirror step, KL(ρ | μ) at most its right side.
 
 Towards two modes (left) the bound is nearly attained: a stable step is short, and the loss is
-proportional to it. The slack grows as second derivatives spread; the first ones are below the error
-of the differences, of either sign. Between Gaussians (right) it is an equality for long steps too.
+proportional to it. At first it is below the error of the differences, which has either sign; then
+second derivatives spread and it is not. Between Gaussians (right) there is none at any length.
 
 Run as `python examples/07_evolution_inequality.py [CELLS]`.
 """
@@ -20,9 +20,7 @@ from parabolic_ma.plotting import palette, views
 cells = int(sys.argv[1]) if len(sys.argv) > 1 else 256
 target = pma.GaussianMixture([-1.4, 1.4], [0.4, 0.4])
 problem = pma.TransportProblem(pma.Gaussian([0.0], 1.0), target)
-flow = pma.GridFlow(
-    cells, pma.ExplicitEuler(), t_final=1.5, side="reference", tail_mass=1e-6
-)  # the grid resolves the steep part of the map better when it is no longer than needed
+flow = pma.GridFlow(cells, pma.ExplicitEuler(), t_final=1.5, side="reference", tail_mass=1e-6)
 h = pma.solve(problem, flow, initial=pma.Identity(1)).history
 left, right = h["evi_left"][1:], h["evi_right"][1:]
 
@@ -51,7 +49,7 @@ for ax, x, a, b, name in zip(
     ax.semilogy(x, a, color=palette.TARGET, label="left: KL(ρ | μ)", linewidth=3.0)
     ax.semilogy(x, b, "--", color=palette.INK, label="right: bound")
     ax.semilogy(x, np.where(gap > 0, gap, np.nan), ".", color=palette.GOOD, label="slack", ms=3)
-    ax.semilogy(x, np.where(gap < 0, -gap, np.nan), "v", color=palette.BAD, label="minus slack", ms=3)
-    ax.set(title=name, xlabel="t")
-    ax.legend(loc="center right")
+    ax.semilogy(x, np.where(gap < 0, -gap, np.nan), "v", color=palette.BAD, label="−slack", ms=3)
+    ax.set(title=name, xlabel="t", ylim=(max(ax.get_ylim()[0], 1e-18), None))
+    ax.legend(loc="upper right")
 picture.savefig("evolution_inequality.png")

@@ -56,7 +56,9 @@ class Harmonic:
     r""":math:`\eta_k = A / (k + 1)`.
 
     With a reference that is strongly log-concave with constant :math:`\lambda`, Hessians at most M
-    and :math:`A \ge M / \lambda`, :math:`B_K` and the averaged KL fall as :math:`\log K / K`.
+    and :math:`A \ge M / \lambda`, :math:`B_K` and the mean of :math:`KL(\rho_k | \mu)` over k, with
+    equal weights, fall as :math:`\log K / K`. The average iterate of a run weighs by the steps: it
+    forgets its start only as :math:`1 / \log K`.
 
     Parameters
     ----------
