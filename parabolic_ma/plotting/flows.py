@@ -21,6 +21,8 @@ from parabolic_ma.plotting.views import (
     show_density,
     view_of,
 )
+from parabolic_ma.solvers.grid_flow import GridFlow
+from parabolic_ma.solvers.steppers import ExplicitEuler
 from parabolic_ma.status import InputError, MissingExtraError
 from parabolic_ma.typing import Array
 
@@ -173,7 +175,11 @@ def _draw_inequality(ax: Any, history: History) -> None:
     log_scale(ax, drawn, room=0.2)  # for the legend
     ax.set_xlim(0, max(left.size - 1, 1))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
-    _finish(ax, "Variational inequality of each step, in nats", "step")
+    mirror = isinstance(solution.solver, GridFlow) and isinstance(
+        solution.solver.stepper, ExplicitEuler
+    )
+    what = "each step" if mirror else "mirror steps, at these"
+    _finish(ax, f"Variational inequality of {what}, in nats", "step")
     if drawn:
         ax.legend(loc="upper right", ncols=2, fontsize=8.5)
 
