@@ -91,7 +91,7 @@ def plot_flow(solution: Solution, path: str | Path | None = None) -> Any:
             },
         )  # fmt: skip
         _draw_divergences(panels[0, 0], history, times)
-        _draw_inequality(panels[0, 1], history)
+        _draw_inequality(panels[0, 1], solution)
         _draw_evidence(panels[1, 0], solution, times)
         _draw_densities(panels[1, 1], solution, float(times[-1]))
         if path is not None:
@@ -152,9 +152,10 @@ def _draw_divergences(ax: Any, history: History, times: Array) -> None:
         ax.legend(loc="upper right", fontsize=8.5)
 
 
-def _draw_inequality(ax: Any, history: History) -> None:
+def _draw_inequality(ax: Any, solution: Solution) -> None:
     from matplotlib.ticker import MaxNLocator
 
+    history = solution.history
     left, right = _column(history, "evi_left"), _column(history, "evi_right")
     with np.errstate(invalid="ignore"):
         slack = right - left
@@ -178,8 +179,9 @@ def _draw_inequality(ax: Any, history: History) -> None:
     mirror = isinstance(solution.solver, GridFlow) and isinstance(
         solution.solver.stepper, ExplicitEuler
     )
-    what = "each step" if mirror else "mirror steps, at these"
-    _finish(ax, f"Variational inequality of {what}, in nats", "step")
+    # it is proved for mirror steps, and holds for others as far as they follow the flow
+    title = "Variational inequality of each step" if mirror else "As if by mirror steps: inequality"
+    _finish(ax, f"{title}, in nats", "step")
     if drawn:
         ax.legend(loc="upper right", ncols=2, fontsize=8.5)
 
