@@ -261,7 +261,7 @@ class Solution:
         """Return the result of a flow as it was at a saved time, to look at or to go on from.
 
         Going on, ``solve(problem, flow, initial=solution.at(t))``, gives bit for bit what the run
-        gave.
+        gave; only the average iterate begins anew at ``t``.
 
         Raises
         ------

@@ -165,7 +165,8 @@ def _trigger(owner: str, given: Any, default: Trigger) -> Trigger:
     """Return the trigger that was given, or the default one, and refuse what is none."""
     if given is None:
         return default
-    if isinstance(given, type) or not callable(getattr(given, "count", None)):
+    builtin = isinstance(given, type | str | list | tuple)  # those have a count of their own
+    if builtin or not callable(getattr(given, "count", None)):
         raise InputError(
             f"the trigger of a {owner} is made by pma.every(...) or pma.at_times(...), "
             f"got {given!r}"

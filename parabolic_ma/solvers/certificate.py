@@ -77,9 +77,12 @@ def judge(
     grid, source = problem.grid, problem.log_source
     weight = np.exp(source) * grid.cell_volume
     excess = parts.log_inner + parts.log_det - source
-    balanced = np.exp(parts.log_inner + parts.log_det) * grid.cell_volume
+    # by its logarithm: a map far off may leave nothing of the other density but underflow
+    log_balanced = parts.log_inner + parts.log_det
+    top = float(log_balanced.max())
+    balanced = np.exp(log_balanced - top)
     # of normalised densities: 0 but for the discretisation, whatever constants the user added
-    constant = math.log(balanced.sum())
+    constant = top + math.log(float(balanced.sum()) * grid.cell_volume)
     extrapolated = constant
     if convergence.extrapolate:
         extrapolated += (constant - convergence.coarse_constant) / 3.0
@@ -90,7 +93,7 @@ def judge(
     bounded = 2.0 * np.tanh(0.5 * (excess - constant))
     residual = float(np.sqrt(np.vdot(weight, bounded**2)))
     bulk = source >= tail_level(source, weight)
-    under_inner = float(np.vdot(balanced, excess)) / math.exp(constant)
+    under_inner = float(np.vdot(balanced, excess)) / float(balanced.sum())
 
     on_reference = problem.side == "reference"
     quadrature = problem.log_source_normalizer - scale

@@ -6,12 +6,16 @@ what is proved of the average of :math:`KL(\rho_k | \mu)` holds for :math:`KL(\b
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from parabolic_ma.backends import numba_inverse, numba_splines
 from parabolic_ma.grid import Grid
 from parabolic_ma.measures import GridDensity, Measure
 from parabolic_ma.operators.discretise import Discretisation
+from parabolic_ma.operators.grid_map import GridMap
 from parabolic_ma.operators.legendre import pack
 from parabolic_ma.operators.monge_ampere import OperatorFields
 from parabolic_ma.solution import GridPotential
@@ -57,18 +61,24 @@ class AverageDensity:
         else:
             points = self.grid.points()
             log_target = problem.inner.log_density(kernels, points).reshape(self.grid.shape)
-            mass = np.exp(log_target).sum() * self.grid.cell_volume
-            self._log_target = log_target - np.log(mass)
+            top = log_target.max()
+            mass = np.exp(log_target - top).sum() * self.grid.cell_volume
+            self._log_target = log_target - top - np.log(mass)
             self._points = points
             self._preimages: Array | None = None
 
-    def add(self, parts: OperatorFields, potential: GridPotential, step: float) -> None:
-        """Add an iterate that holds for a time ``step``."""
+    def added(self, parts: OperatorFields, potential: GridPotential, step: float) -> AverageDensity:
+        """Return the sum with an iterate that holds for a time ``step``, of mass one."""
         if self.on_target:
-            density = np.exp(parts.log_inner + parts.log_det)
+            log_density = parts.log_inner + parts.log_det
+            density = np.exp(log_density - log_density.max())
+        elif self.grid.dim == 1:
+            density = self._pushed(potential)
         else:
-            density = self._density(potential)
-        self.total = self.total + step * density
+            density = self._pulled(parts, potential)
+        following = copy.copy(self)
+        following.total = self.total + (step / (density.sum() * self.grid.cell_volume)) * density
+        return following
 
     def kl(self) -> float:
         """KL of the average from the target, both normalised on the grid."""
@@ -81,8 +91,29 @@ class AverageDensity:
         """The average as a measure."""
         return GridDensity(self.total, self.grid.box, floor=_SMALLEST)
 
-    def _density(self, potential: GridPotential) -> Array:
-        r"""Model density :math:`\nu(y) / \det\nabla^2\psi(y)` at the images ``x`` of the points."""
+    def _pushed(self, potential: GridPotential) -> Array:
+        """Cell averages of the model on the line: the masses between the images of the faces."""
+        grid = potential.grid
+        (lower,), (upper,) = grid.box.lower, grid.box.upper
+        faces = np.linspace(lower, upper, grid.shape[0] + 1)
+        images = np.maximum.accumulate(GridMap(potential).own(faces))
+        shares = np.concatenate([[0.0], np.cumsum(np.exp(self.problem.log_source))])
+        ((start, end),) = self.grid.box
+        edges = np.linspace(start, end, self.grid.shape[0] + 1)
+        if potential.boundary == "periodic":
+            # the map moves by the width of the target's torus when y goes once around
+            width, total = edges[-1] - edges[0], shares[-1]
+            turns = np.arange(-2, 3)[:, None]
+            images = (images[:-1] + turns * width).ravel()
+            shares = (shares[:-1] + turns * total).ravel()
+        return np.diff(np.interp(edges, images, shares))
+
+    def _pulled(self, parts: OperatorFields, potential: GridPotential) -> Array:
+        r"""Model density :math:`\nu(y) / \det\nabla^2\psi(y)` at the images ``x`` of the points.
+
+        The determinant is that of the differences, which is positive where the potential is
+        convex; the spline's own may vanish beside a jump of the map.
+        """
         coefficients, geometry = pack(potential)
         periodic = potential.boundary == "periodic"
         if self._preimages is None:
@@ -95,11 +126,12 @@ class AverageDensity:
             coefficients, geometry, periodic, y
         )
         numba_inverse.polish(coefficients, geometry, periodic, self._points, y, values)
-        jacobian = numba_splines.jacobian(coefficients, geometry, periodic, y)
-        determinant = np.maximum(np.linalg.det(jacobian), 1e-300)
+        grid = potential.grid
+        lower, spacing = np.array(grid.box.lower), np.array(grid.spacing)
         if periodic:
-            grid = potential.grid
-            lower = np.array(grid.box.lower)
             y = lower + np.mod(y - lower, np.array(grid.box.widths))
-        log_density = -self.reference.potential(y) - np.log(determinant)
-        return np.asarray(np.exp(log_density)).reshape(self.grid.shape)
+        index = ((y - lower) / spacing - 0.5).T
+        mode = "grid-wrap" if periodic else "nearest"
+        log_det = map_coordinates(parts.log_det, index, order=1, mode=mode)
+        log_density = -self.reference.potential(y) - log_det
+        return np.asarray(np.exp(log_density - log_density.max())).reshape(self.grid.shape)

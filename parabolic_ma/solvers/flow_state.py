@@ -27,6 +27,7 @@ from parabolic_ma.solvers.certificate import Convergence, judge
 from parabolic_ma.solvers.flow_average import AverageDensity
 from parabolic_ma.solvers.flow_equation import FlowEquation
 from parabolic_ma.solvers.flow_record import Observed, Recorder
+from parabolic_ma.solvers.grid_settings import is_number
 from parabolic_ma.solvers.iterate import interior, start_from
 from parabolic_ma.solvers.steppers import Point
 from parabolic_ma.status import InputError, Status
@@ -38,6 +39,7 @@ __all__ = [
     "advanced",
     "at_time",
     "first_values",
+    "interrupted",
     "next_time",
     "result",
     "save_trigger",
@@ -77,12 +79,12 @@ class FlowState:
     @property
     def progress(self) -> Mapping[str, Any]:
         """The last row of the history."""
-        return self.rows[-1]
+        return self.rows[self.step]
 
     @property
     def moment(self) -> Moment:
         """Steps, seconds and time since the start."""
-        return Moment(self.step, float(self.rows[-1]["seconds"]), self.t)
+        return Moment(self.step, float(self.progress["seconds"]), self.t)
 
 
 def save_trigger(given: Any) -> Every | AtTimes | None:
@@ -90,6 +92,11 @@ def save_trigger(given: Any) -> Every | AtTimes | None:
     if given is None or isinstance(given, Every | AtTimes):
         return given
     return at_times(given)
+
+
+def interrupted(initial: Any) -> bool:
+    """Whether a run starts from one that was interrupted, perhaps after its last step."""
+    return isinstance(initial, Solution) and initial.status is Status.INTERRUPTED
 
 
 def _continued(initial: Any) -> Mapping[str, Any] | None:
@@ -138,19 +145,21 @@ def advanced(
     **changes: Any,
 ) -> FlowState:
     """Take up an iterate at time ``t``: record it, and keep it when it is due."""
-    if state.average is not None:
-        u = state.point.u
-        state.average.add(state.observed.parts, state.equation.potential(u), step)
+    average = state.average
+    if average is not None:
+        potential = state.equation.potential(state.point.u)
+        average = average.added(state.observed.parts, potential, step)
     following = dataclasses.replace(
         state, point=point, observed=state.recorder.observe(point.u), t=t, step=state.step + 1,
-        **changes,
+        average=average, **changes,
     )  # fmt: skip
-    row = _row(following, state.observed, step, state.rows[-1])
+    row = _row(following, state.observed, step, state.rows[state.step])
     due = False
     if trigger is not None:
         after = Moment(following.step, row["seconds"], t)
         due = trigger.count(after) > trigger.count(state.moment)
-    state.rows.append(row)
+    # an interrupt may have left a row whose state was never taken up
+    state.rows[following.step :] = [row]
     if due:
         kept = (*following.saved, (t, _map(state.equation, point.u)))
         following = dataclasses.replace(following, saved=kept)
@@ -164,7 +173,9 @@ def next_time(trigger: Every | AtTimes | None, t: float, t_final: float | None) 
         goals += [s for s in trigger.times if s > t + _SAME_TIME * abs(t)]
     elif trigger is not None and trigger.quantity == "time":
         interval = trigger.interval
-        goals.append((math.floor(t / interval + _SAME_TIME) + 1) * interval)
+        goal = (math.floor(t / interval + _SAME_TIME) + 1) * interval
+        # an interval below the spacing of numbers at t cannot be met
+        goals.append(goal if goal > t * (1.0 + _SAME_TIME) else math.inf)
     return min(goals)
 
 
@@ -269,8 +280,10 @@ def first_values(kernels: Any, problem: Discretisation, initial: Any) -> Array:
 
 def at_time(solution: Solution, t: float) -> Solution:
     """Cut a flow's result to what it was at a saved time, all but the judgement."""
+    if not is_number(t):
+        raise InputError(f"t={t!r} must be a number, one of the saved times")
     for saved, transport in solution.saved:
-        if abs(saved - t) <= _SAME_TIME * max(abs(t), 1.0):
+        if abs(saved - t) <= _SAME_TIME * abs(t):
             rows = int(np.searchsorted(solution.history["t"], saved, side="right"))
             history = History({k: v[:rows] for k, v in solution.history.items()})
             kept = tuple((s, m) for s, m in solution.saved if s <= saved)

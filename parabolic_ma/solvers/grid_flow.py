@@ -20,6 +20,7 @@ from parabolic_ma.solvers.flow_state import (
     advanced,
     at_time,
     first_values,
+    interrupted,
     next_time,
     result,
     save_trigger,
@@ -47,7 +48,10 @@ __all__ = ["GridFlow"]
 
 _ATTEMPTS = 40  # a step may be shortened this often
 _SAME = 1e-9  # relative: times and lengths that count as equal
-_SHORTEST = 1e-8  # of the time that is left: a step below it means that the run is lost
+# In units of the potential's standard deviation, over a rate of one nat:
+_SHORTEST = 1e-9  # a step that has to be shorter means that the run is lost
+_SHORT = 1e-5  # a step shorter than that gets nowhere,
+_CRAWL = 300  # if this many of them follow each other
 _FIRST = 1e-3  # of what the potential varies by: first movement under error control
 
 
@@ -122,20 +126,22 @@ class GridFlow:
 
     def __post_init__(self) -> None:
         check_grid_settings(self, average=(None, True, False))
+        if self.steps is not None:
+            check_count("steps", self.steps)
         _check_rule("stepper", self.stepper, "advance", "SemiImplicit()")
+        if self.comparator is not None:
+            _check_comparator(self.comparator)
         if self.schedule is not None:
             _check_rule("schedule", self.schedule, "step_size", "Constant(0.01)")
             if self.schedule.needs_steps and self.steps is None:
                 raise InputError(
                     f"schedule={self.schedule!r} depends on the number of steps; give steps="
                 )
-        elif self.steps is not None and self.t_final is None and self.stepper.controlled:
+        elif self.steps is not None and self.stepper.controlled:
             raise InputError(
-                "steps= without a schedule says nothing about how far to go; give t_final=, or a "
-                "schedule such as Constant(0.01)"
+                "steps= counts the steps of a schedule; give a schedule such as Constant(0.01), or "
+                "t_final= alone"
             )
-        if self.steps is not None:
-            check_count("steps", self.steps)
         if self.t_final is not None:
             if not (is_number(self.t_final) and 0.0 < self.t_final < math.inf):
                 raise InputError(f"t_final={self.t_final!r} must be a positive number")
@@ -146,6 +152,11 @@ class GridFlow:
         if self.t_final is None and self.steps is None and not times:
             raise InputError(
                 "say where the flow ends: t_final=, steps=, or times to save at (save_at=)"
+            )
+        if self.t_final is None and self.steps is None and times and not times[-1] > 0.0:
+            raise InputError(
+                "save_at has no time after 0, and nothing else says where the flow ends; give "
+                "t_final="
             )
         if times and self.t_final is not None and times[-1] > self.t_final:
             raise InputError(
@@ -162,8 +173,9 @@ class GridFlow:
         problem : TransportProblem
             Of the dimension of ``shape``.
         initial : TransportMap or Solution, optional
-            Where to start, at time 0; the `Solution` of a flow is continued at its time, on the
-            same grid bit for bit.
+            Where to start, at time 0; the `Solution` of a flow of this very problem is continued at
+            its time, on the same grid bit for bit (the average iterate to rounding). To start anew
+            give ``solution.map``.
 
         Raises
         ------
@@ -174,11 +186,16 @@ class GridFlow:
         state = self._begin(problem, initial)
         point = state.point
         if not point.convex(state.equation):
+            faces = ""
+            if state.equation.problem.boundary == "box":
+                faces = ', that takes faces of the box to faces of the image (or boundary="free")'
             raise InputError(
                 "the initial map is not the gradient of a convex function on the grid (smallest "
-                f"eigenvalue {point.low:.2g}); start from another one, or use a finer grid"
+                f"eigenvalue {point.low:.2g}); start from another one{faces}, or use a finer grid"
             )
         if self._ended(state):
+            if interrupted(initial):
+                return state
             raise InputError(
                 f"the initial state is at t = {state.t:g}, step {state.step}, where this flow "
                 "ends; give a later t_final or more steps, or start anew from solution.map"
@@ -203,8 +220,16 @@ class GridFlow:
             return dataclasses.replace(state, status=Status.UNSTABLE, message=message)
         evaluations, cycles = state.evaluations, state.cycles
         tolerance = self._tolerance(state)
+        if tolerance is not None and self._still(state, tolerance):
+            length = next_time(self._trigger, state.t, self.t_final) - state.t
+        elif self._crawls(state):
+            message = (
+                f"for {_CRAWL} steps up to t = {state.t:.6g} none was longer than "
+                f"{_SHORT * self._spread(state):.1g}: some cell without mass holds them up"
+            )
+            return dataclasses.replace(state, status=Status.STALLED, message=message)
         for _ in range(_ATTEMPTS):
-            stepped = self.stepper.advance(state.equation, state.point, length, tolerance)
+            stepped = self._advance(state, length, tolerance)
             evaluations += stepped.evaluations
             cycles += stepped.cycles
             factor, accepted = self._judge(state, stepped, tolerance)
@@ -214,7 +239,7 @@ class GridFlow:
                 return self._failed(state, stepped)
             length *= factor
             planned = length
-            if length < _SHORTEST * (self._end - state.t):
+            if length < _SHORTEST * self._spread(state):
                 return self._failed(state, stepped)
         else:
             return self._failed(state, stepped)
@@ -227,6 +252,30 @@ class GridFlow:
             state, stepped.point, length, t, self._trigger,
             scheduled=scheduled, next_step=following, evaluations=evaluations, cycles=cycles,
         )  # fmt: skip
+
+    def _advance(self, state: FlowState, length: float, tolerance: float | None) -> Stepped:
+        """Make one step; where no more than the constant would move, move the constant."""
+        if tolerance is not None and self._still(state, tolerance):
+            equation = state.equation
+            drift = float((equation.mass * state.point.rate).sum())
+            point = Point.at(equation, state.point.u + length * drift)
+            return Stepped(point, None, 1, 0)
+        return self.stepper.advance(state.equation, state.point, length, tolerance)
+
+    def _still(self, state: FlowState, tolerance: float) -> bool:
+        """Whether what is left of the run moves the potential by less than a step's error.
+
+        Near the solution the rate decays within a time of the order of the potential's spread.
+        """
+        left = next_time(self._trigger, state.t, self.t_final) - state.t
+        return self._moved(state) * min(left, 10.0 * self._spread(state)) <= 0.1 * tolerance
+
+    def _crawls(self, state: FlowState) -> bool:
+        """Whether error control has allowed nothing but tiny steps for long."""
+        if state.step < _CRAWL or not self.stepper.controlled or self.schedule is not None:
+            return False
+        longest = max(float(row["step_size"]) for row in state.rows[state.step - _CRAWL + 1 :])
+        return longest < _SHORT * self._spread(state)
 
     def terminate(self, problem: TransportProblem, state: FlowState) -> Status | None:
         """Tell how the run has ended, or None while it goes on."""
@@ -261,7 +310,7 @@ class GridFlow:
         if self._averages(discretised):
             total = getattr(initial, "average", None)
             average = AverageDensity(kernels, discretised, problem.reference)
-            if total is not None and total.grid.shape == average.grid.shape:
+            if total is not None and total.grid == average.grid:
                 # a measure is normalised; the sum over the iterates is the time times that
                 average.total = total.values * float(initial.history["t"][-1])  # type: ignore[union-attr]
         recorder = Recorder(equation, self.comparator)
@@ -335,10 +384,13 @@ class GridFlow:
 
     def _first_length(self, state: FlowState) -> float:
         """Length of the first step under error control, from the size of the rate."""
-        equation = state.equation
-        rate = state.point.rate
-        moved = equation.deviation(rate - float((equation.mass * rate).sum()))
-        return _FIRST * self._spread(state) / max(moved, 1e-12)
+        return _FIRST * self._spread(state) / max(self._moved(state), 1e-12)
+
+    @staticmethod
+    def _moved(state: FlowState) -> float:
+        """Standard deviation of the rate."""
+        equation, rate = state.equation, state.point.rate
+        return equation.deviation(rate - float((equation.mass * rate).sum()))
 
     def _spread(self, state: FlowState) -> float:
         """Standard deviation of the potential."""
@@ -406,11 +458,28 @@ class GridFlow:
             status = Status.LOST_CONVEXITY
         else:
             status = Status.STALLED
+        why = {
+            Status.DIVERGED: "every step leaves the finite numbers",
+            Status.LOST_CONVEXITY: "no step keeps the potential convex",
+            Status.STALLED: "no step is accurate enough",
+        }[status]
         message = (
-            f"no step from t = {state.t:.6g} keeps the potential convex (smallest eigenvalue "
-            f"{state.point.low:.1e}); the result is the state there"
+            f"from t = {state.t:.6g} {why} (smallest eigenvalue {state.point.low:.1e}); the result "
+            "is the state there"
         )
         return dataclasses.replace(state, status=status, message=message)
+
+
+def _check_comparator(given: Any) -> None:
+    """Refuse what is no normalised measure."""
+    if isinstance(given, type) or not isinstance(given, Measure):
+        raise InputError(
+            f"comparator={given!r} is not a measure; give one such as Gaussian([0.0], 1.0)"
+        )
+    if not given.normalized:
+        raise InputError(
+            "the comparator must be normalised: its divergences are compared with the target's"
+        )
 
 
 def _check_rule(name: str, given: Any, method: str, example: str) -> None:

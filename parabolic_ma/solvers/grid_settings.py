@@ -105,7 +105,7 @@ def is_number(value: Any) -> bool:
 
 def _shape(given: Any) -> tuple[int, ...]:
     """Return the numbers of cells as a tuple."""
-    sizes = (given,) if isinstance(given, (int, np.integer)) else given
+    sizes = (given,) if isinstance(given, (int, np.integer)) or np.ndim(given) == 0 else given
     whole = isinstance(sizes, (tuple, list, np.ndarray)) and all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes
     )

@@ -16,6 +16,8 @@ from parabolic_ma.status import InputError
 
 __all__ = ["Adaptive", "Constant", "Harmonic", "InverseSqrt", "LogOverK", "Schedule"]
 
+_SMALLEST = 1e-100  # of a step: its reciprocal must be a number
+
 
 class Schedule(Protocol):
     """A rule for the lengths of the steps."""
@@ -157,7 +159,7 @@ class Adaptive:
 
     def __post_init__(self) -> None:
         _check_positive("first", self.first)
-        if self.largest != math.inf:
+        if not (is_number(self.largest) and self.largest == math.inf):
             _check_positive("largest", self.largest)
         if not (is_number(self.keep) and 0.0 < self.keep < 1.0):
             raise InputError(f"keep={self.keep!r} must lie strictly between 0 and 1; try 0.5")
@@ -176,5 +178,5 @@ def _known(steps: int | None) -> int:
 
 
 def _check_positive(name: str, value: float) -> None:
-    if not (is_number(value) and math.isfinite(value) and value > 0.0):
-        raise InputError(f"{name}={value!r} must be a positive number")
+    if not (is_number(value) and _SMALLEST <= value < math.inf):
+        raise InputError(f"{name}={value!r} must be a positive number, at least {_SMALLEST:g}")

@@ -21,6 +21,7 @@ from parabolic_ma.solvers.flow_state import (
     advanced,
     at_time,
     first_values,
+    interrupted,
     result,
     save_trigger,
     start_state,
@@ -162,7 +163,7 @@ class SinkhornFlow:
             If the problem does not fit the grid, or the grid is too coarse for ``epsilon``.
         """
         state = self._begin(problem, initial)
-        if self.terminate(problem, state) is not None:
+        if self.terminate(problem, state) is not None and not interrupted(initial):
             raise InputError(
                 f"the initial state is at step {state.flow.step}, where this run ends; give more "
                 "steps, or start anew from solution.map"
@@ -191,13 +192,13 @@ class SinkhornFlow:
             failed = dataclasses.replace(flow, status=Status.DIVERGED)
             return dataclasses.replace(state, flow=failed)
         following = advanced(
-            flow, point, self.epsilon, (flow.step + 1) * self.epsilon, self._trigger,
+            flow, point, self.epsilon, flow.t + self.epsilon, self._trigger,
             scheduled=flow.step + 1, evaluations=flow.evaluations + 1,
         )  # fmt: skip
         # before the second half sweep the plan's own marginal is nu e^r, the other one is exact
         r = (values - before) / self.epsilon
-        flow.rows[-1] = {
-            **flow.rows[-1],
+        following.rows[-1] = {
+            **following.rows[-1],
             "marginal_kl": float((equation.mass * np.exp(r) * r).sum()),
             "sum_error": self._sum_error(soft, following),
         }

@@ -166,6 +166,53 @@ def test_average_is_the_mixture_of_the_iterates() -> None:
             )
             / lengths.sum()
         )
-        np.testing.assert_allclose(np.exp(-solution.average.potential(x)), density, rtol=2e-3)
+        # averages over cells of 0.07, on the reference's side of the images of its cells: h^2 / 12
+        # of the relative curvature, which is at most some ten
+        np.testing.assert_allclose(np.exp(-solution.average.potential(x)), density, rtol=5e-3)
         kl = solution.history["kl"][:-1]
         assert solution.history["kl_average"][-1] < (lengths @ kl) / lengths.sum()
+
+
+def test_a_run_at_the_solution_goes_to_its_end_at_once() -> None:
+    """What is left to move is below the tolerance; error control at rounding would never end."""
+    flow = pma.GridFlow(32, stepper=pma.SemiImplicit(), t_final=1e12, side="target")
+    solution = pma.solve(LINE, flow)
+    assert solution.history["t"][-1] == 1e12
+    assert solution.history.rows < 100
+    assert solution.kl < 1e-8
+
+
+@pytest.mark.parametrize("stepper", [pma.RKL2(), pma.SemiImplicit()])
+def test_what_cannot_go_on_ends_soon_and_says_so(stepper: Any) -> None:
+    target = pma.GaussianMixture([[-20.0, 0.0], [20.0, 0.0]], 1.0)
+    problem = pma.TransportProblem(pma.Gaussian([0.0, 0.0], 1.0), target)
+    schedule = pma.Constant(1e300) if isinstance(stepper, pma.RKL2) else None
+    flow = pma.GridFlow((24, 24), stepper=stepper, schedule=schedule, t_final=1e301, side="target")
+    with pytest.raises(pma.ConvergenceError) as caught:
+        pma.solve(problem, flow)
+    solution = caught.value.solution
+    assert solution.status in (pma.Status.STALLED, pma.Status.LOST_CONVEXITY)
+    assert solution.history.rows < 2000
+    assert np.isfinite(solution.fields.potential.correction).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"save_at": [0.0]}, "no time after 0"),
+        ({"t_final": 1.0, "steps": 5}, "steps= counts the steps of a schedule"),
+        ({"t_final": 1.0, "comparator": 1}, "is not a measure"),
+        ({"t_final": 1.0, "comparator": pma.Potential(lambda x: x[:, 0] ** 2, 1)}, "must be normalised"),
+        ({}, "say where the flow ends"),
+    ],
+)
+def test_settings_that_make_no_run_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(pma.InputError, match=message):
+        pma.GridFlow(32, **settings)
+
+
+def test_sinkhorn_goes_on_from_where_it_was_with_another_epsilon() -> None:
+    first = pma.solve(LINE, pma.SinkhornFlow(128, 0.1, 5, side="reference"))
+    second = pma.solve(LINE, pma.SinkhornFlow(256, 0.02, 8, side="reference"), initial=first)
+    assert (np.diff(second.history["t"]) > 0.0).all()
+    assert second.history["t"][-1] == pytest.approx(0.56)
