@@ -167,8 +167,9 @@ def test_average_is_the_mixture_of_the_iterates() -> None:
             / lengths.sum()
         )
         # averages over cells of 0.07, on the reference's side of the images of its cells: h^2 / 12
-        # of the relative curvature, which is at most some ten
-        np.testing.assert_allclose(np.exp(-solution.average.potential(x)), density, rtol=5e-3)
+        # of the relative curvature, which is at most some ten, and more in the tails
+        found = np.exp(-solution.average.potential(x))
+        np.testing.assert_allclose(found, density, rtol=5e-3, atol=2e-4)
         kl = solution.history["kl"][:-1]
         assert solution.history["kl_average"][-1] < (lengths @ kl) / lengths.sum()
 
@@ -202,7 +203,10 @@ def test_what_cannot_go_on_ends_soon_and_says_so(stepper: Any) -> None:
         ({"save_at": [0.0]}, "no time after 0"),
         ({"t_final": 1.0, "steps": 5}, "steps= counts the steps of a schedule"),
         ({"t_final": 1.0, "comparator": 1}, "is not a measure"),
-        ({"t_final": 1.0, "comparator": pma.Potential(lambda x: x[:, 0] ** 2, 1)}, "must be normalised"),
+        (
+            {"t_final": 1.0, "comparator": pma.Potential(lambda x: x[:, 0] ** 2, 1)},
+            "must be normalised",
+        ),
         ({}, "say where the flow ends"),
     ],
 )
