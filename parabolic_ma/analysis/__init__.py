@@ -1,1 +1,7 @@
-"""The quantities of the theory: divergences, bounds and rates of an iterate, and closed forms."""
+"""What is proved of the flow and its iterates, and closed forms between Gaussians."""
+
+from __future__ import annotations
+
+from parabolic_ma.analysis import gaussian, theory
+
+__all__ = ["gaussian", "theory"]
