@@ -191,6 +191,10 @@ class FlowEquation:
         """Mass of the cells on which the logarithm is extended at a padded correction."""
         return float(self.mass[self.parts(u).extended].sum())
 
+    def mean(self, values: Array) -> float:
+        """Mean of values at the cell centres under the grid side's measure."""
+        return float((self.mass * values).sum())
+
     def deviation(self, values: Array) -> float:
         """Root mean square of values at the cell centres under the grid side's measure."""
         return float(np.sqrt((self.mass * values**2).sum()))

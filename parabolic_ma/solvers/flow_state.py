@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,18 @@ class FlowState:
     def progress(self) -> Mapping[str, Any]:
         """The last row of the history."""
         return self.rows[self.step]
+
+    @cached_property
+    def spread(self) -> float:
+        """Standard deviation of the potential."""
+        values = self.observed.iterate.potential
+        return self.equation.deviation(values - self.equation.mean(values))
+
+    @cached_property
+    def speed(self) -> float:
+        """Standard deviation of the rate."""
+        rate = self.point.rate
+        return self.equation.deviation(rate - self.equation.mean(rate))
 
     @property
     def moment(self) -> Moment:

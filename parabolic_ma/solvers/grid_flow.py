@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from parabolic_ma import backends
 from parabolic_ma.grid import Box
 from parabolic_ma.measures import Measure
-from parabolic_ma.operators.discretise import Discretisation, discretise
+from parabolic_ma.operators.discretise import Discretisation
 from parabolic_ma.solvers.flow_average import AverageDensity
 from parabolic_ma.solvers.flow_equation import FlowEquation
 from parabolic_ma.solvers.flow_record import Recorder
@@ -27,12 +27,10 @@ from parabolic_ma.solvers.flow_state import (
     start_state,
 )
 from parabolic_ma.solvers.grid_settings import (
-    as_box,
     check_count,
-    check_fits,
     check_grid_settings,
-    grid_shape,
     is_number,
+    lay_grid,
 )
 from parabolic_ma.solvers.schedules import Adaptive, Schedule
 from parabolic_ma.solvers.steppers import ExplicitEuler, Point, SemiImplicit, Stepped, Stepper
@@ -220,16 +218,20 @@ class GridFlow:
             return dataclasses.replace(state, status=Status.UNSTABLE, message=message)
         evaluations, cycles = state.evaluations, state.cycles
         tolerance = self._tolerance(state)
-        if tolerance is not None and self._still(state, tolerance):
+        still = tolerance is not None and self._still(state, tolerance)
+        if still:
             length = next_time(self._trigger, state.t, self.t_final) - state.t
         elif self._crawls(state):
             message = (
                 f"for {_CRAWL} steps up to t = {state.t:.6g} none was longer than "
-                f"{_SHORT * self._spread(state):.1g}: some cell without mass holds them up"
+                f"{_SHORT * state.spread:.1g}: some cell without mass holds them up"
             )
             return dataclasses.replace(state, status=Status.STALLED, message=message)
         for _ in range(_ATTEMPTS):
-            stepped = self._advance(state, length, tolerance)
+            if still:
+                stepped = _drifted(state, length)
+            else:
+                stepped = self.stepper.advance(state.equation, state.point, length, tolerance)
             evaluations += stepped.evaluations
             cycles += stepped.cycles
             factor, accepted = self._judge(state, stepped, tolerance)
@@ -239,7 +241,7 @@ class GridFlow:
                 return self._failed(state, stepped)
             length *= factor
             planned = length
-            if length < _SHORTEST * self._spread(state):
+            if length < _SHORTEST * state.spread:
                 return self._failed(state, stepped)
         else:
             return self._failed(state, stepped)
@@ -253,29 +255,20 @@ class GridFlow:
             scheduled=scheduled, next_step=following, evaluations=evaluations, cycles=cycles,
         )  # fmt: skip
 
-    def _advance(self, state: FlowState, length: float, tolerance: float | None) -> Stepped:
-        """Make one step; where no more than the constant would move, move the constant."""
-        if tolerance is not None and self._still(state, tolerance):
-            equation = state.equation
-            drift = float((equation.mass * state.point.rate).sum())
-            point = Point.at(equation, state.point.u + length * drift)
-            return Stepped(point, None, 1, 0)
-        return self.stepper.advance(state.equation, state.point, length, tolerance)
-
     def _still(self, state: FlowState, tolerance: float) -> bool:
         """Whether what is left of the run moves the potential by less than a step's error.
 
         Near the solution the rate decays within a time of the order of the potential's spread.
         """
         left = next_time(self._trigger, state.t, self.t_final) - state.t
-        return self._moved(state) * min(left, 10.0 * self._spread(state)) <= 0.1 * tolerance
+        return state.speed * min(left, 10.0 * state.spread) <= 0.1 * tolerance
 
     def _crawls(self, state: FlowState) -> bool:
         """Whether error control has allowed nothing but tiny steps for long."""
         if state.step < _CRAWL or not self.stepper.controlled or self.schedule is not None:
             return False
         longest = max(float(row["step_size"]) for row in state.rows[state.step - _CRAWL + 1 :])
-        return longest < _SHORT * self._spread(state)
+        return longest < _SHORT * state.spread
 
     def terminate(self, problem: TransportProblem, state: FlowState) -> Status | None:
         """Tell how the run has ended, or None while it goes on."""
@@ -317,16 +310,11 @@ class GridFlow:
         return start_state(equation, recorder, point, initial, average, self._trigger)
 
     def _equation(self, problem: TransportProblem) -> FlowEquation:
-        shape = grid_shape(self)
-        check_fits(shape, problem.dim)
+        discretised = lay_grid(self, problem, moments=False)
         if self.comparator is not None and self.comparator.dim != problem.dim:
             raise InputError(
                 f"the comparator has dimension {self.comparator.dim} and the problem {problem.dim}"
             )
-        discretised = discretise(
-            problem, shape, self.side, self.boundary, self.tail_mass,
-            as_box(self.reference_box), as_box(self.target_box), moments=False,
-        )  # fmt: skip
         return FlowEquation(backends.get(self.backend), discretised)
 
     def _averages(self, problem: Discretisation) -> bool:
@@ -335,9 +323,7 @@ class GridFlow:
         return problem.side == "target" or problem.grid.dim == 1
 
     def _ended(self, state: FlowState) -> bool:
-        if self.steps is not None and self.schedule is not None and state.scheduled >= self.steps:
-            return True
-        if self.steps is not None and self.schedule is None and state.step >= self.steps:
+        if self.steps is not None and state.scheduled >= self.steps:
             return True
         return self._end > 0.0 and state.t >= self._end * (1.0 - _SAME)
 
@@ -384,26 +370,14 @@ class GridFlow:
 
     def _first_length(self, state: FlowState) -> float:
         """Length of the first step under error control, from the size of the rate."""
-        return _FIRST * self._spread(state) / max(self._moved(state), 1e-12)
-
-    @staticmethod
-    def _moved(state: FlowState) -> float:
-        """Standard deviation of the rate."""
-        equation, rate = state.equation, state.point.rate
-        return equation.deviation(rate - float((equation.mass * rate).sum()))
-
-    def _spread(self, state: FlowState) -> float:
-        """Standard deviation of the potential."""
-        equation = state.equation
-        values = state.observed.iterate.potential
-        return equation.deviation(values - float((equation.mass * values).sum()))
+        return _FIRST * state.spread / max(state.speed, 1e-12)
 
     def _tolerance(self, state: FlowState) -> float | None:
         """Error that a step may have, or None if that is not asked for."""
         if self.schedule is not None or not self.stepper.controlled:
             return None
         stepper: Any = self.stepper
-        return float(stepper.atol + stepper.rtol * self._spread(state))
+        return float(stepper.atol + stepper.rtol * state.spread)
 
     def _refused(self, state: FlowState, length: float) -> bool:
         """Whether a step is explicit and beyond its stability limit."""
@@ -468,6 +442,12 @@ class GridFlow:
             "is the state there"
         )
         return dataclasses.replace(state, status=status, message=message)
+
+
+def _drifted(state: FlowState, length: float) -> Stepped:
+    """Make a step in which nothing but the constant moves."""
+    drift = state.equation.mean(state.point.rate)
+    return Stepped(Point.at(state.equation, state.point.u + length * drift), None, 1, 0)
 
 
 def _check_comparator(given: Any) -> None:

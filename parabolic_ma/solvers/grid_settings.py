@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,15 @@ import numpy as np
 
 from parabolic_ma import backends
 from parabolic_ma.grid import Box
+from parabolic_ma.operators.discretise import Discretisation, discretise
+from parabolic_ma.problem import TransportProblem
 from parabolic_ma.status import InputError
 
 __all__ = [
-    "as_box",
     "check_count",
-    "check_fits",
     "check_grid_settings",
-    "grid_shape",
     "is_number",
+    "lay_grid",
 ]
 
 _SIDES = ("auto", "reference", "target")
@@ -93,9 +92,17 @@ def grid_shape(solver: Any) -> tuple[int, ...]:
     return shape if isinstance(shape, tuple) else (shape,)
 
 
-def as_box(given: Box | Sequence[Sequence[float]] | None) -> Box | None:
-    """Return the box that was given, if any."""
-    return None if given is None else Box.of(given)
+def lay_grid(solver: Any, problem: TransportProblem, moments: bool = True) -> Discretisation:
+    """Lay a solver's grid on a problem, after looking whether it fits; see `discretise`."""
+    shape = grid_shape(solver)
+    check_fits(shape, problem.dim)
+    reference_box, target_box = (
+        None if box is None else Box.of(box) for box in (solver.reference_box, solver.target_box)
+    )
+    return discretise(
+        problem, shape, solver.side, solver.boundary, solver.tail_mass, reference_box, target_box,
+        moments,
+    )  # fmt: skip
 
 
 def is_number(value: Any) -> bool:

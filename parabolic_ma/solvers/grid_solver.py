@@ -16,7 +16,6 @@ from parabolic_ma.grid import Box, Grid
 from parabolic_ma.operators.discretise import (
     Discretisation,
     affine_residual,
-    discretise,
     interpolated,
     log_sources,
 )
@@ -33,12 +32,10 @@ from parabolic_ma.solvers.certificate import (
     squared_distance,
 )
 from parabolic_ma.solvers.grid_settings import (
-    as_box,
     check_count,
-    check_fits,
     check_grid_settings,
-    grid_shape,
     is_number,
+    lay_grid,
 )
 from parabolic_ma.solvers.iterate import Iterate, interior, prolong, start_from
 from parabolic_ma.solvers.line_equation import LineCellEquation, LineEquation
@@ -148,13 +145,8 @@ class GridSolver:
         InputError
             If the problem does not fit the grid, or the grid does not fit into memory.
         """
-        shape = grid_shape(self)
-        check_fits(shape, problem.dim)
         kernels = backends.get(self.backend)
-        discretised = discretise(
-            problem, shape, self.side, self.boundary, self.tail_mass,
-            as_box(self.reference_box), as_box(self.target_box),
-        )  # fmt: skip
+        discretised = lay_grid(self, problem)
         cells = self._inner(problem, discretised.boundary) == "cell"
         exact = affine_residual(kernels, discretised) < EXACT_RESIDUAL
         sources = log_sources(

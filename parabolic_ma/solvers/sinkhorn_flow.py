@@ -12,7 +12,6 @@ import numpy as np
 
 from parabolic_ma import backends
 from parabolic_ma.grid import Box, Grid
-from parabolic_ma.operators.discretise import discretise
 from parabolic_ma.operators.soft_conjugate import SoftConjugate, resolution
 from parabolic_ma.solvers.flow_equation import FlowEquation
 from parabolic_ma.solvers.flow_record import Observed, Recorder
@@ -27,12 +26,10 @@ from parabolic_ma.solvers.flow_state import (
     start_state,
 )
 from parabolic_ma.solvers.grid_settings import (
-    as_box,
     check_count,
-    check_fits,
     check_grid_settings,
-    grid_shape,
     is_number,
+    lay_grid,
 )
 from parabolic_ma.solvers.iterate import interior
 from parabolic_ma.solvers.steppers import Point
@@ -232,17 +229,12 @@ class SinkhornFlow:
     def _begin(
         self, problem: TransportProblem, initial: TransportMap | Solution | None
     ) -> SinkhornState:
-        shape = grid_shape(self)
-        check_fits(shape, problem.dim)
         kernels = backends.get(self.backend)
-        discretised = discretise(
-            problem, shape, self.side, self.boundary, self.tail_mass,
-            as_box(self.reference_box), as_box(self.target_box), moments=False,
-        )  # fmt: skip
+        discretised = lay_grid(self, problem, moments=False)
         equation = FlowEquation(kernels, discretised)
         box = discretised.inner.box
-        other = Grid(box, shape)
-        log_inner = discretised.inner.log_density(kernels, other.points()).reshape(shape)
+        other = Grid(box, discretised.grid.shape)
+        log_inner = discretised.inner.log_density(kernels, other.points()).reshape(other.shape)
         log_mass = log_inner + math.log(other.cell_volume)
         soft = SoftConjugate.between(
             discretised.grid,
