@@ -45,6 +45,7 @@ _HOMES = {
     "Measure": "measures",
     "MissingExtraError": "status",
     "Movie": "trackers",
+    "NeuralFlow": "solvers.neural_flow",
     "ParabolicMAError": "status",
     "Potential": "measures",
     "Progress": "trackers",
@@ -54,6 +55,7 @@ _HOMES = {
     "SemiImplicit": "solvers.steppers",
     "SinkhornFlow": "solvers.sinkhorn_flow",
     "Solution": "solution",
+    "Standardised": "measures",
     "Status": "status",
     "Tracker": "trackers",
     "TransportMap": "maps",
@@ -80,12 +82,14 @@ if TYPE_CHECKING:
         Measure,
         Potential,
         Samples,
+        Standardised,
         Uniform,
     )
     from parabolic_ma.problem import TransportProblem
     from parabolic_ma.solution import Certificate, History, Provenance, Solution
     from parabolic_ma.solvers.grid_flow import GridFlow
     from parabolic_ma.solvers.grid_solver import GridSolver
+    from parabolic_ma.solvers.neural_flow import NeuralFlow
     from parabolic_ma.solvers.schedules import Adaptive, Constant, Harmonic, InverseSqrt, LogOverK
     from parabolic_ma.solvers.sinkhorn_flow import SinkhornFlow
     from parabolic_ma.solvers.steppers import RKL2, ExplicitEuler, SemiImplicit
@@ -126,6 +130,7 @@ __all__ = [
     "Measure",
     "MissingExtraError",
     "Movie",
+    "NeuralFlow",
     "ParabolicMAError",
     "Potential",
     "Progress",
@@ -134,6 +139,7 @@ __all__ = [
     "SemiImplicit",
     "SinkhornFlow",
     "Solution",
+    "Standardised",
     "Status",
     "Tracker",
     "TransportMap",

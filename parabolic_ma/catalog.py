@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from parabolic_ma import datasets
+from parabolic_ma import datasets, posteriors
 from parabolic_ma.maps import Affine
 from parabolic_ma.measures import (
     Gaussian,
@@ -48,7 +48,7 @@ class CatalogEntry:
         Builds the problem; `problem` calls it.
     solver : mapping
         Arguments of ``GridSolver`` that suit the problem: its shape, and what differs from the
-        defaults.
+        defaults; empty where the default solver is taken, as above two dimensions.
     log_evidence, w2_squared : float or None
         Known values; ``w2_squared`` is the integral of ``|x - T(x)|^2``, without a half.
     w2_error : float or None
@@ -538,4 +538,15 @@ _LIST = (
         w2_error=3e-5,
     ),
 )
-_ENTRIES = {entry.name: entry for entry in _LIST}
+# Without settings: above two dimensions the default solver is the one.
+_POSTERIORS = tuple(
+    CatalogEntry(
+        item.name,
+        item.summary,
+        item.problem,
+        log_evidence=item.log_evidence,
+        source=item.source or "posteriordb",
+    )
+    for item in map(posteriors.posterior, posteriors.names())
+)
+_ENTRIES = {entry.name: entry for entry in (*_LIST, *_POSTERIORS)}

@@ -13,10 +13,20 @@ import numpy as np
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
-__all__ = ["PICTURES", "bioassay", "colour_samples", "data_path", "old_faithful", "picture"]
+__all__ = [
+    "PICTURES",
+    "POSTERIORS",
+    "bioassay",
+    "colour_samples",
+    "data_path",
+    "old_faithful",
+    "picture",
+    "posterior_data",
+]
 
 PICTURES = ("camera", "astronaut", "coffee", "chelsea", "rocket")
 _PICTURE_SIZES = (32, 64, 128)
+POSTERIORS = ("kilpisjarvi_mod", "kidiq", "sblrc", "arK", "mesquite", "eight_schools")
 
 
 def data_path(name: str) -> Path:
@@ -49,6 +59,24 @@ def old_faithful() -> Array:
 def bioassay() -> Array:
     """A dose-response experiment, shape ``(4, 3)``: log dose, number of animals, deaths."""
     return np.loadtxt(data_path("bioassay.csv"), delimiter=",", skiprows=1)
+
+
+def posterior_data(name: str) -> Array:
+    """Return the data of a posterior of posteriordb, one row an observation.
+
+    Parameters
+    ----------
+    name : str
+        One of `POSTERIORS`; the columns are named in the first line of the file.
+
+    Returns
+    -------
+    ndarray, shape (n, columns)
+        For the time series ``arK``, which has one column, ``(n,)``.
+    """
+    if name not in POSTERIORS:
+        raise InputError(f"there are no data {name!r}; posteriors are {', '.join(POSTERIORS)}")
+    return np.loadtxt(data_path(f"{name}.csv"), delimiter=",", skiprows=1)
 
 
 def picture(name: str, size: int = 64) -> Array:

@@ -21,6 +21,7 @@ from parabolic_ma.maps import TransportMap
 from parabolic_ma.problem import TransportProblem
 from parabolic_ma.solution import Solution
 from parabolic_ma.solvers.grid_solver import GridSolver
+from parabolic_ma.solvers.neural_flow import NeuralFlow
 from parabolic_ma.solvers.protocol import Solver
 from parabolic_ma.status import ConvergenceError, InputError, Status
 from parabolic_ma.trackers import Checkpoint, Progress, Run, Tracker
@@ -36,25 +37,15 @@ _RECORDED = ("numpy", "scipy", "numba", "h5py")
 _NO_FAILURE = (Status.CONVERGED, Status.INTERRUPTED)
 
 
-def default_solver(dim: int) -> GridSolver:
-    """Return the solver that is used when none is given.
+def default_solver(dim: int) -> Any:
+    """Return the solver that is used when none is given: a grid while there is one.
 
     Parameters
     ----------
     dim : int
         Dimension of the problem.
-
-    Raises
-    ------
-    InputError
-        If there is no grid solver for this dimension.
     """
-    if dim not in _DEFAULT_SHAPES:
-        raise InputError(
-            f"the problem has dimension {dim}; the grid solver works in dimensions "
-            f"{' and '.join(map(str, _DEFAULT_SHAPES))}"
-        )
-    return GridSolver(shape=_DEFAULT_SHAPES[dim])
+    return GridSolver(shape=_DEFAULT_SHAPES[dim]) if dim in _DEFAULT_SHAPES else NeuralFlow()
 
 
 def solve(
@@ -73,8 +64,9 @@ def solve(
     ----------
     problem : TransportProblem
         The two measures.
-    solver : GridSolver, GridFlow, SinkhornFlow or another Solver, optional
-        With its settings; without one, `GridSolver` with 4096 cells in 1D and 256 x 256 in 2D.
+    solver : GridSolver, GridFlow, SinkhornFlow, NeuralFlow or another Solver, optional
+        With its settings; without one, `GridSolver` with 4096 cells in 1D and 256 x 256 in 2D, and
+        `NeuralFlow` above.
     initial : TransportMap or Solution, optional
         Where to start: for instance the result on a coarser grid. A flow goes on from the result of
         a flow at its time.
@@ -111,7 +103,8 @@ def solve(
     True
     """
     _check_problem(problem)
-    solver = default_solver(problem.dim) if solver is None else solver
+    if solver is None:
+        solver = default_solver(problem.dim)
     _check_solver(solver)
     _check_initial(initial, problem.dim)
     watchers = _watchers(trackers, checkpoint, progress)

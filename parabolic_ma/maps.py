@@ -8,15 +8,15 @@ A transport map is the gradient ``T = grad psi`` of a convex potential; its inve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from parabolic_ma.points import as_floats, as_points, brief, restore
-from parabolic_ma.status import InputError
+from parabolic_ma.status import InputError, MissingExtraError
 from parabolic_ma.typing import Array
 
-__all__ = ["Affine", "Identity", "TransportMap"]
+__all__ = ["Affine", "Identity", "TransportMap", "to_torch"]
 
 
 @runtime_checkable
@@ -41,6 +41,21 @@ class TransportMap(Protocol):
 
     def conjugate(self, x: Array) -> Array:
         """``phi(x) = sup_y <x, y> - psi(y)``, shape ``(n,)``."""
+
+
+def to_torch(transport: TransportMap) -> Any:
+    """Return any map as a ``torch.distributions.Transform`` (extra ``neural``).
+
+    Raises
+    ------
+    MissingExtraError
+        If torch is not installed.
+    """
+    try:
+        from parabolic_ma.neural.transform import MapTransform
+    except ImportError:
+        raise MissingExtraError("A map as a transform of torch", "neural") from None
+    return MapTransform(transport)
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,10 @@ class Identity:
     def conjugate(self, x: Array) -> Array:
         """``|x|^2 / 2``, shape ``(n,)``."""
         return self.potential(x)
+
+    def to_torch(self) -> Any:
+        """Return the map as a ``torch.distributions.Transform``."""
+        return to_torch(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +168,10 @@ class Affine:
         points, _ = as_points(x, self.dim, "x")
         shifted = points - self.b
         return 0.5 * np.sum(shifted * np.linalg.solve(self.A, shifted.T).T, axis=-1)
+
+    def to_torch(self) -> Any:
+        """Return the map as a ``torch.distributions.Transform``."""
+        return to_torch(self)
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -11,6 +11,7 @@ __all__ = ["grid_fields", "solution_fields", "tabulated_fields"]
 
 _TABLE_CELLS = {1: 4096, 2: 256}
 _TABLE_TAIL = 1e-6
+_MOST_DIMENSIONS = 3  # of a table
 
 
 def solution_fields(solution: Solution) -> dict[str, tuple[Grid, dict[str, Array]]]:
@@ -18,12 +19,12 @@ def solution_fields(solution: Solution) -> dict[str, tuple[Grid, dict[str, Array
 
     Where the solver's grid was, these are its own arrays. The reference side is always there: for
     a grid on the target side, or none, the map is evaluated on a grid of at most 256 cells a side
-    (4096 in 1D) over all but 1e-6 of the reference.
+    (4096 in 1D) over all but 1e-6 of the reference. Above three dimensions there is nothing.
     """
     sides = {}
     if solution.fields is not None:
         sides[solution.side] = grid_fields(solution)
-    if "reference" not in sides:
+    if "reference" not in sides and solution.problem.dim <= _MOST_DIMENSIONS:
         sides["reference"] = tabulated_fields(solution)
     return sides
 

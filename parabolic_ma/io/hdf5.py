@@ -17,6 +17,7 @@ place                   holds
                         their quadratic part being that of ``/state``; maps of another grid, from
                         which the flow went on, in ``/saved/grid1`` with their own
 ``/average``            of a flow: ``density`` of the average iterate, with its box
+``/network``            of a neural map: ``architecture`` as TOML, ``weights``, and the ``frame``
 ======================  ==========================================================================
 
 Reading never runs code: there is no pickle anywhere, and a potential that was a Python function
@@ -54,6 +55,7 @@ from parabolic_ma.io.hdf5_maps import (
     write_quadratic,
     write_saved,
 )
+from parabolic_ma.io.hdf5_network import is_neural, read_network, write_network
 from parabolic_ma.io.schema import Quantity, coordinate
 from parabolic_ma.io.solver_toml import solver_from_toml, solver_kind, solver_to_toml
 from parabolic_ma.io.toml import problem_from_toml, problem_to_toml
@@ -85,7 +87,7 @@ def save(solution: Solution, path: str | Path) -> None:
     Parameters
     ----------
     solution : Solution
-        Any solution whose map is a grid map, `Affine` or `Identity`.
+        Any solution whose map is a grid map, a network's, `Affine` or `Identity`.
     path : str or Path
         The file; replaced if it exists.
 
@@ -117,6 +119,8 @@ def save(solution: Solution, path: str | Path) -> None:
         _write_certificate(make_group(file, "certificate"), solution.certificate)
         _write_provenance(make_group(file, "provenance"), solution.provenance)
         _write_state(make_group(file, "state"), solution)
+        if is_neural(solution.map):
+            write_network(make_group(file, "network"), solution.map)
         if solution.saved:
             write_saved(make_group(file, "saved"), solution)
         if isinstance(solution.average, GridDensity):
@@ -125,6 +129,8 @@ def save(solution: Solution, path: str | Path) -> None:
 
 def _schema_version(solution: Solution) -> int:
     """Return the oldest schema that has what a solution holds."""
+    if is_neural(solution.map) or solver_kind(solution.solver) == "neural":
+        return 3
     flow = (
         solution.saved
         or solution.average is not None
@@ -218,7 +224,7 @@ def _read(file: Any, path: str | Path) -> Solution:
     attributes = read_attributes(file)
     side = attributes["side"]
     fields = _read_fields(file, side)
-    transport = _read_map(file["state"], side, fields)
+    transport = _read_map(file, side, fields)
     if transport.dim != problem.dim:
         raise ValueError(
             f"its map has dimension {transport.dim} and its problem dimension {problem.dim}"
@@ -272,13 +278,12 @@ def _arrays(group: Any) -> dict[str, Array]:
 
 def _write_solution(group: Any, solution: Solution) -> None:
     sides = solution_fields(solution)
-    shown = solution.side if solution.side in sides else "reference"
-    dim = sides[shown][0].dim
-    set_texts(
-        group,
-        {"NX_class": "NXdata", "signal": "psi" if shown == "reference" else "phi"},
-    )
-    group.attrs["axes"] = np.array([coordinate(shown, k)[0].encode() for k in range(dim)])
+    if sides:  # there is no grid above three dimensions
+        shown = solution.side if solution.side in sides else "reference"
+        dim = sides[shown][0].dim
+        signal = "psi" if shown == "reference" else "phi"
+        set_texts(group, {"NX_class": "NXdata", "signal": signal})
+        group.attrs["axes"] = np.array([coordinate(shown, k)[0].encode() for k in range(dim)])
     for side, (grid, arrays) in sides.items():
         write_fields(group, side, grid, arrays)
     for name, quantity in schema.FIGURES.items():
@@ -318,17 +323,23 @@ def _write_state(group: Any, solution: Solution) -> None:
             write_dataset(group, "image", solution.map.b, Quantity("length", "b of T(y) = A y + b"))
         else:
             group.attrs["dim"] = solution.map.dim
+    elif is_neural(solution.map):
+        set_texts(group, {"map": "neural"})
     else:
         raise InputError(
             f"a solution whose map is a {type(solution.map).__name__} cannot be saved; a file "
-            "holds the maps of the grid solver, Affine and Identity"
+            "holds the maps of the grid solver, networks, Affine and Identity"
         )
 
 
-def _read_map(state: Any, side: str, fields: GridFields | None) -> TransportMap:
+def _read_map(file: Any, side: str, fields: GridFields | None) -> TransportMap:
+    state = file["state"]
     if fields is not None:
         return GridMap(fields.potential, side)
-    if read_attributes(state)["map"] == "affine":
+    kind = read_attributes(state)["map"]
+    if kind == "neural":
+        return read_network(file["network"])
+    if kind == "affine":
         return Affine(state["matrix"][()], state["image"][()])
     return Identity(int(state.attrs["dim"]))
 

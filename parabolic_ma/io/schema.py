@@ -22,7 +22,8 @@ __all__ = [
 # 2: the result of a flow. A release that reads only 1 would call such a file damaged, for it does
 # not know the flow's settings and statuses, and would drop the saved maps. So such a file has
 # version 2 and that release asks to be upgraded; all others are still written as version 1.
-SCHEMA_VERSION = 2
+# 3: a map that is a network.
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,17 @@ HISTORY = {
     "evaluations": Quantity("1", "evaluations of the rate so far"),
     "marginal_kl": Quantity("nat", "KL divergence of the plan's marginal given the measure"),
     "sum_error": Quantity("1", "estimated relative error of sums that stand for integrals"),
+    "loss": Quantity("nat", "mean loss of training in this step"),
+    "loss_held_out": Quantity("nat", "mean minus log likelihood of data that are not trained on"),
+    "log_evidence": Quantity("nat", "log evidence by importance sampling"),
+    "effective_sample_size": Quantity("1", "share of points that the importance weights are worth"),
+    "logistic_loss": Quantity("nat", "logistic loss on data that are not trained on"),
+    "jensen_shannon": Quantity("nat", "log 2 minus the logistic loss"),
+    "kl_estimate": Quantity("nat", "mean learned log density ratio under the model"),
+    "kl_reverse_estimate": Quantity("nat", "minus its mean under the target"),
+    "score_loss": Quantity("1", "loss of denoising score matching"),
+    "antisymmetry": Quantity("1", "share of the learned score's Jacobian that is antisymmetric"),
+    "projection_error": Quantity("1", "share of the flow's step that the network cannot take"),
     "seconds": Quantity("s", "wall time since the start"),
 }
 

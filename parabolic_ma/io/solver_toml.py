@@ -8,6 +8,8 @@
 ``flow``       ``stepper``, ``schedule``, ``t_final``, ``steps``, ``save_at``, ``comparator``,
                ``average``
 ``sinkhorn``   ``epsilon``, ``steps``, ``save_at``
+``neural``     no grid; ``method``, ``potential``, ``steps``, ``time_limit``, ``seed`` and the other
+               settings of `NeuralFlow`
 =============  =====================================================================================
 
 A stepper or schedule is a table with its ``kind`` and settings, or the kind alone where the
@@ -65,6 +67,7 @@ from parabolic_ma.typing import Array
 if TYPE_CHECKING:
     from parabolic_ma.solvers.grid_flow import GridFlow
     from parabolic_ma.solvers.grid_solver import GridSolver
+    from parabolic_ma.solvers.neural_flow import NeuralFlow
     from parabolic_ma.solvers.schedules import Schedule
     from parabolic_ma.solvers.sinkhorn_flow import SinkhornFlow
     from parabolic_ma.solvers.steppers import Stepper
@@ -72,6 +75,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FlowTable",
     "GridSolverTable",
+    "NeuralTable",
     "SinkhornTable",
     "Solver",
     "SolverTable",
@@ -82,13 +86,14 @@ __all__ = [
     "with_kind",
 ]
 
-Solver: TypeAlias = "GridSolver | GridFlow | SinkhornFlow"
+Solver: TypeAlias = "GridSolver | GridFlow | SinkhornFlow | NeuralFlow"
 
 # The kind of a table -> the module and name of the class that it stands for.
 _SOLVERS = {
     "grid": ("grid_solver", "GridSolver"),
     "flow": ("grid_flow", "GridFlow"),
     "sinkhorn": ("sinkhorn_flow", "SinkhornFlow"),
+    "neural": ("neural_flow", "NeuralFlow"),
 }
 _STEPPERS = {
     "semi_implicit": ("steppers", "SemiImplicit"),
@@ -232,7 +237,27 @@ class SinkhornTable(_GridTable, frozen=True, kw_only=True, tag="sinkhorn"):
     save_at: Times | UnsetType = UNSET
 
 
-SolverTable: TypeAlias = GridSolverTable | FlowTable | SinkhornTable
+class NeuralTable(Table, frozen=True, tag="neural"):
+    """The settings of `NeuralFlow`."""
+
+    method: str | UnsetType = UNSET
+    potential: str | UnsetType = UNSET
+    steps: Count | UnsetType = UNSET
+    step_size: float | UnsetType = UNSET
+    batch: Count | UnsetType = UNSET
+    time_limit: float | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    device: str | UnsetType = UNSET
+    threads: Count | UnsetType = UNSET
+    form: str | UnsetType = UNSET
+    density: str | UnsetType = UNSET
+    width: Count | UnsetType = UNSET
+    learning_rate: float | UnsetType = UNSET
+    inner_steps: Count | UnsetType = UNSET
+    held_out: float | UnsetType = UNSET
+
+
+SolverTable: TypeAlias = GridSolverTable | FlowTable | SinkhornTable | NeuralTable
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -277,7 +302,7 @@ def build_solver(
         If a setting cannot be used; the message ends with the place, as ``$.solver.t_final``.
     """
     settings = _given(table)
-    if isinstance(settings["shape"], list):
+    if isinstance(settings.get("shape"), list):
         settings["shape"] = tuple(settings["shape"])
     for name, classes in (("stepper", _STEPPERS), ("schedule", _SCHEDULES)):
         if name in settings:
@@ -372,7 +397,7 @@ def solver_to_toml(solver: Any, arrays: dict[str, Array] | None = None) -> str:
 
     Parameters
     ----------
-    solver : GridSolver, GridFlow or SinkhornFlow
+    solver : GridSolver, GridFlow, SinkhornFlow or NeuralFlow
         The solver.
     arrays : dict of str to ndarray, optional
         Where to put the arrays of a comparator, which the text then names, as in a solution file.
@@ -392,8 +417,8 @@ def solver_to_toml(solver: Any, arrays: dict[str, Array] | None = None) -> str:
     kind = solver_kind(solver)
     if kind is None:
         raise InputError(
-            f"a {type(solver).__name__} has no TOML form; GridSolver, GridFlow and SinkhornFlow "
-            "have one"
+            f"a {type(solver).__name__} has no TOML form; GridSolver, GridFlow, SinkhornFlow and "
+            "NeuralFlow have one"
         )
     settings: dict[str, Any] = {"kind": kind}
     tables: dict[str, dict[str, Any]] = {}

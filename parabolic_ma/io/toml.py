@@ -15,13 +15,18 @@ kind                 keys
                      ``columns`` and ``key``; ``weights``, ``bandwidth``
 ``potential``        ``function = "module:name"``, ``gradient``, ``dim``, ``box``, ``normalized``,
                      ``framework``, ``log_concave``; runs code, so only where that is allowed
+``standardised``     ``measure`` (an inline table of another kind), with ``mean`` and ``cov``;
+                     without them its moments or Laplace approximation (a file has ``shift`` and
+                     ``scale``)
 ``tabulated``        ``box``, ``normalized`` and values kept beside the text in a solution file
+``missing``          ``dim``: a function in more than three dimensions that a file did not keep
 ===================  =============================================================================
 
 Paths are relative to the TOML file. In a solution file arrays are kept beside the text, in
 ``/problem``, and ``stored`` names them, so the file stands alone. A Python function cannot be
 stored: its values are tabulated instead, and reading the file back gives the measure with the
-tabulated potential (kind ``tabulated``). Reading a file never runs code. Weights of mixtures and
+tabulated potential (kind ``tabulated``), above three axes a placeholder (kind ``missing``), for
+which the problem must be given again. Reading a file never runs code. Weights of mixtures and
 grid densities come back from a solution file bit for bit, they are not normalised a second time.
 """
 
@@ -32,24 +37,41 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 from zipfile import BadZipFile
 
-import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from parabolic_ma.grid import Box
 from parabolic_ma.io.pointfiles import read_points
 from parabolic_ma.io.tabulated import TabulatedPotential, tabulate
+from parabolic_ma.io.toml_tables import (
+    Count,
+    GaussianMixtureTable,
+    GaussianTable,
+    GridDensityTable,
+    MeasureTable,
+    MissingTable,
+    Pairs,
+    PotentialTable,
+    ProblemTable,
+    SamplesTable,
+    StandardisedTable,
+    Table,
+    TabulatedTable,
+    UniformTable,
+)
 from parabolic_ma.io.tomltext import convert, dump, parse, place
 from parabolic_ma.measures import (
     Gaussian,
     GaussianMixture,
     GridDensity,
     Measure,
+    MissingPotential,
     Potential,
     Samples,
+    Standardised,
     Uniform,
 )
 from parabolic_ma.points import as_floats
@@ -72,104 +94,8 @@ __all__ = [
     "problem_to_toml",
 ]
 
-Numbers: TypeAlias = float | list[float | list[float]]
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-Pairs: TypeAlias = list[tuple[float, float]]
-
+_TABLE_AXES = 3  # a function is kept as a table of its values up to here
 _NORMALISED = 1e-12  # what weights that were normalised may miss one by
-
-
-class Table(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
-):
-    """A TOML table whose ``kind`` says what it is."""
-
-
-class GaussianTable(Table, frozen=True, tag="gaussian"):
-    """A normal distribution."""
-
-    mean: Numbers | None = None
-    cov: Numbers | None = None
-    fitted: bool = False
-
-
-class GaussianMixtureTable(Table, frozen=True, tag="gaussian_mixture"):
-    """A mixture of normal distributions; ``covs`` are variances or matrices."""
-
-    means: list[float | list[float]]
-    covs: float | list[float | list[float | list[float]]]
-    weights: list[float] | None = None
-
-
-class UniformTable(Table, frozen=True, tag="uniform"):
-    """The uniform distribution on a box."""
-
-    box: Pairs
-
-
-class GridDensityTable(Table, frozen=True, tag="grid_density"):
-    """A density at cell centres, from numbers, a file or a picture."""
-
-    values: list[float | list[float]] | None = None
-    path: str | None = None
-    key: str | None = None
-    image: str | None = None
-    stored: str | None = None
-    box: Pairs | None = None
-    floor: float | UnsetType = UNSET
-
-
-class SamplesTable(Table, frozen=True, tag="samples"):
-    """Data."""
-
-    points: list[float | list[float]] | None = None
-    path: str | None = None
-    columns: list[str | int] | None = None
-    key: str | None = None
-    stored: str | None = None
-    weights: list[float] | str | None = None
-    bandwidth: Numbers | None = None
-
-
-class PotentialTable(Table, frozen=True, tag="potential"):
-    """A Python function, minus the log density."""
-
-    function: str
-    dim: int
-    gradient: str | None = None
-    normalized: bool = False
-    box: Pairs | None = None
-    framework: Literal["numpy", "torch"] = "numpy"
-    log_concave: bool | None = None
-
-
-class TabulatedTable(Table, frozen=True, tag="tabulated"):
-    """What a potential becomes in a solution file."""
-
-    stored: str
-    stored_box: str
-    box: Pairs | None = None
-    normalized: bool = False
-    log_concave: bool | None = None
-    origin: str | None = None
-
-
-MeasureTable: TypeAlias = (
-    GaussianTable
-    | GaussianMixtureTable
-    | UniformTable
-    | GridDensityTable
-    | SamplesTable
-    | PotentialTable
-    | TabulatedTable
-)
-
-
-class ProblemTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The two measures."""
-
-    reference: MeasureTable
-    target: MeasureTable
 
 
 @dataclass(frozen=True)
@@ -302,6 +228,13 @@ def _measure(table: MeasureTable, context: _Context, other: Any) -> Any:
             return _samples(table, context)
         case PotentialTable():
             return _potential(table, context)
+        case StandardisedTable():
+            return _standardised(table, context, other)
+        case MissingTable():
+            box = None if table.box is None else Box.of(table.box)
+            return MissingPotential(
+                table.dim, table.normalized, table.log_concave, box, table.origin
+            )
         case TabulatedTable():
             function = TabulatedPotential(
                 context.stored(table.stored), Box.of(context.stored(table.stored_box).tolist())
@@ -324,6 +257,15 @@ def _gaussian(table: GaussianTable, other: Any) -> Gaussian:
     if table.mean is None or table.cov is None:
         raise InputError("a gaussian needs mean and cov, or fitted = true")
     return Gaussian(table.mean, table.cov)
+
+
+def _standardised(table: StandardisedTable, context: _Context, other: Any) -> Standardised:
+    measure = _measure(table.measure, context, other)
+    if table.shift is None and table.scale is None:
+        return Standardised(measure, table.mean, table.cov)
+    if table.shift is None or table.scale is None or (table.mean, table.cov) != (None, None):
+        raise InputError("give shift with scale, or mean with cov, or none of them")
+    return Standardised.with_scale(measure, table.shift, table.scale)
 
 
 def _mixture(table: GaussianMixtureTable, context: _Context) -> GaussianMixture:
@@ -492,7 +434,8 @@ def problem_to_toml(problem: TransportProblem) -> tuple[str, dict[str, Array]]:
     ----------
     problem : TransportProblem
         Any problem. A measure whose potential is a Python function is tabulated: on its box, or
-        on the support of all but 1e-12 of its mass, 256 cells a side (4096 in 1D).
+        on the support of all but 1e-12 of its mass, 256 cells a side (4096 in 1D, 64 in 3D); above
+        three axes only its name is kept.
 
     Returns
     -------
@@ -517,8 +460,12 @@ def measure_arrays(name: str, measure: Any) -> dict[str, Array]:
             if not _equal(measure.weights):
                 arrays[f"{name}/weights"] = np.asarray(measure.weights)
             return arrays
+        case Standardised() if not _tabulated(measure):
+            return measure_arrays(name, measure.measure)
         case Gaussian() | GaussianMixture() | Uniform():
             return {}
+    if not _tabulated(measure):
+        return {}
     function = getattr(measure, "function", None)
     if not isinstance(function, TabulatedPotential):
         function = tabulate(measure, getattr(measure, "box", None))
@@ -565,7 +512,23 @@ def measure_table(side: str, measure: Any) -> dict[str, Any]:
                 "weights": None if _equal(measure.weights) else f"{side}/weights",
                 "bandwidth": measure.bandwidth,
             }
+        case Standardised() if not _tabulated(measure):
+            return {
+                "kind": "standardised",
+                "shift": measure.shift,
+                "scale": measure.scale,
+                "measure": measure_table(side, measure.measure),
+            }
     box = getattr(measure, "box", None)
+    if not _tabulated(measure):
+        return {
+            "kind": "missing",
+            "dim": measure.dim,
+            "normalized": bool(measure.normalized),
+            "log_concave": measure.log_concave,
+            "box": None if box is None else list(box),
+            "origin": _origin(measure),
+        }
     return {
         "kind": "tabulated",
         "stored": f"{side}/potential",
@@ -577,6 +540,22 @@ def measure_table(side: str, measure: Any) -> dict[str, Any]:
     }
 
 
+def _tabulated(measure: Any) -> bool:
+    """Tell whether a measure is kept as a table of its potential.
+
+    A standardised function is tabulated in its own coordinates: in the others it may be too thin.
+    """
+    if isinstance(measure, Standardised):
+        function = isinstance(measure.measure, Potential | Standardised)
+        return function and measure.dim <= _TABLE_AXES and _tabulated(measure.measure)
+    if isinstance(measure, MissingPotential):
+        return False
+    if isinstance(getattr(measure, "function", None), TabulatedPotential):
+        return True
+    known = isinstance(measure, Gaussian | GaussianMixture | Uniform | GridDensity | Samples)
+    return not known and measure.dim <= _TABLE_AXES
+
+
 def _equal(weights: Array) -> bool:
     """Tell whether weights are all the same, which is the default."""
     return bool(np.all(weights == weights[0]))
@@ -584,6 +563,8 @@ def _equal(weights: Array) -> bool:
 
 def _origin(measure: Any) -> str:
     """Name what the table was made of, for the reader of the file."""
+    if isinstance(measure, MissingPotential):
+        return measure.origin
     function = getattr(measure, "function", measure)
     function = function if hasattr(function, "__qualname__") else type(function)
     return f"{function.__module__}:{function.__qualname__}"

@@ -139,7 +139,7 @@ def place(source: str, where: str, fields: tuple[str, ...] = ()) -> Iterator[Non
 def dump(table: Mapping[str, Any]) -> str:
     """Write a dictionary as TOML: its values first, then its tables; None is left out.
 
-    Numbers keep every digit. Tables may not be nested.
+    Numbers keep every digit. A table within a table is written inline.
     """
     lines = [
         f"{key} = {_value(value)}"
@@ -171,4 +171,7 @@ def _value(value: Any) -> str:
         return str(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        pairs = (f"{k} = {_value(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(pairs) + "}"
     raise InputError(f"a value of type {type(value).__name__} has no TOML form: {value!r}")

@@ -97,6 +97,21 @@ class Gaussian:
             )
         return cls(*target.moments())
 
+    @classmethod
+    def laplace(cls, potential: Measure, start: ArrayLike | None = None) -> Gaussian:
+        """Return the Gaussian at the mode of a density, with the inverse Hessian as covariance.
+
+        Parameters
+        ----------
+        potential : Measure
+            A `Potential`, or another measure with a potential and its gradient.
+        start : array_like, shape (d,), optional
+            Where the search for the mode begins; a few starts by default.
+        """
+        from parabolic_ma.measures.laplace import laplace_approximation
+
+        return cls(*laplace_approximation(potential, start))
+
     @property
     def dim(self) -> int:
         """Dimension of the space."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from parabolic_ma.backends import numba_inverse, numba_splines
+from parabolic_ma.maps import to_torch
 from parabolic_ma.operators.legendre import maximised, pack
 from parabolic_ma.points import PointForm, as_points, restore
 from parabolic_ma.solution import GridPotential
@@ -99,6 +101,17 @@ class GridMap:
         return self.own_conjugate(x) if self.side == "reference" else self.own_potential(x)
 
     # ------------------------------------------------------------------ the grid's own direction
+
+    def hessian(self, y: Array) -> Array:
+        """Jacobian of the map, ``Hess psi`` at ``y``, shape ``(n, d, d)``."""
+        points, _ = as_points(y, self.dim, "y")
+        if self.side == "reference":
+            return self.own_jacobian(points)
+        return np.linalg.inv(self.own_jacobian(self(points)))
+
+    def to_torch(self) -> Any:
+        """Return the map as a ``torch.distributions.Transform``."""
+        return to_torch(self)
 
     def own(self, points: Array) -> Array:
         """Gradient of the grid's potential at points of the grid's side, of their shape."""
