@@ -25,7 +25,7 @@ def test_the_ten_lines_run(
 ) -> None:
     pytest.importorskip("matplotlib", reason="they draw: install the extra plot")
     monkeypatch.chdir(tmp_path)
-    lines, _ = block("python")
+    lines, _, _ = block("python")
     space: dict[str, object] = {}
     exec(lines, space)  # noqa: S102 - our own text
     assert "CONVERGED" in capsys.readouterr().out
@@ -34,12 +34,21 @@ def test_the_ten_lines_run(
 
 
 def test_the_lines_about_flows_run() -> None:
-    _, lines = block("python")
+    _, lines, _ = block("python")
     space: dict[str, pma.Solution] = {}
     exec(lines, space)  # noqa: S102 - our own text
     assert space["half"].history["t"][-1] == 0.5
     assert space["more"].history["t"][-1] == 6.0
     assert space["more"].kl < space["flow"].kl < space["half"].kl
+
+
+def test_the_lines_about_networks_run() -> None:
+    pytest.importorskip("torch", reason="they train: install the extra neural")
+    _, _, lines = block("python")
+    space: dict[str, pma.Solution] = {}
+    exec(lines, space)  # noqa: S102 - our own text
+    assert space["fitted"].kl < 0.05
+    assert space["learned"].converged
 
 
 def test_the_two_commands_are_single_lines_after_their_markers() -> None:

@@ -298,7 +298,8 @@ class MultilayerNetwork(_JetNetwork):
         """Value, gradient and Hessian at ``y``, shape ``(n, dim)``."""
         layer = self._first(y, self.weights[0], self.biases[0])
         layer = layer.activated(_tanh, self._rows, self._columns)
-        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+        # lists: a slice of a ParameterList makes new parameters, cut off from the graph
+        for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
             layer = layer.linear(weight)
             layer = layer._replace(value=layer.value + bias)
             layer = layer.activated(_tanh, self._rows, self._columns)
@@ -344,7 +345,9 @@ class InputConvexNetwork(_JetNetwork):
         """Value, gradient and Hessian at ``y``, shape ``(n, dim)``."""
         layer = self._first(y, self.skips[0], self.biases[0])
         layer = layer.activated(_softplus, self._rows, self._columns)
-        for raw, skip, bias in zip(self.raw_weights, self.skips[1:], self.biases[1:], strict=True):
+        for raw, skip, bias in zip(
+            self.raw_weights, list(self.skips)[1:], list(self.biases)[1:], strict=True
+        ):
             layer = layer.linear(functional.softplus(raw))
             layer = layer._replace(
                 value=layer.value + y @ skip.mT + bias, gradient=layer.gradient + skip.mT

@@ -231,7 +231,8 @@ class NeuralFlow:
             torch.manual_seed(self.seed + 1 + rows)
             try:
                 found = state.training.advance(fraction)
-            except (torch.linalg.LinAlgError, np.linalg.LinAlgError, FloatingPointError) as error:
+            except (RuntimeError, np.linalg.LinAlgError, FloatingPointError) as error:
+                # torch reports what it cannot factor or hold in its numbers as RuntimeError
                 found, failure, message = {}, Status.DIVERGED, str(error).splitlines()[0]
         row = {"step": rows + 1, **found, "seconds": time.perf_counter() - begun}
         watched = ("loss", "loss_held_out", "kl", "logistic_loss", "score_loss", "t")

@@ -125,3 +125,17 @@ def test_it_goes_on(flow, tmp_path):
     one, two = (pma.solve(s.problem, longer, initial=s, progress=False) for s in (flow, again))
     assert one.history["t"][-1] == 0.3
     assert np.array_equal(one.fields.potential.correction, two.fields.potential.correction)
+
+
+def test_a_network():
+    pytest.importorskip("torch", reason="the map is a network: install the extra neural")
+    neural = pma.load(HERE / "schema3.h5")
+    assert neural.status is pma.Status.CONVERGED
+    assert neural.side == "none"
+    assert neural.w2_squared == 1.1770163124458182
+    assert neural.kl == 0.0010521663762481505
+    assert neural.history.rows == 2
+    assert neural.solver == pma.NeuralFlow(steps=2, width=4, seed=3, threads=1)
+    y, x = np.array([0.5, 1.5]), np.array([-0.631344032843774, 1.688987500924093])
+    np.testing.assert_allclose(neural.map(y), x, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(neural.map.inverse(x), y, rtol=0, atol=1e-9)

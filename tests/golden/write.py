@@ -20,7 +20,14 @@ def problem() -> pma.TransportProblem:
     )
 
 
-def solvers() -> dict[str, pma.GridSolver | pma.GridFlow]:
+def on_the_line() -> pma.TransportProblem:
+    """Two unequal modes on the line: the fields of a map without a grid stay small there."""
+    return pma.TransportProblem(
+        pma.Gaussian([0.5], 1.0), pma.GaussianMixture([1.5, -1.5], [0.5, 0.8], [0.4, 0.6])
+    )
+
+
+def solvers() -> dict[str, pma.GridSolver | pma.GridFlow | pma.NeuralFlow]:
     """What every file holds the result of: what its schema has and the one before has not."""
     flow = pma.GridFlow(
         (14, 12),
@@ -31,12 +38,15 @@ def solvers() -> dict[str, pma.GridSolver | pma.GridFlow]:
         comparator=pma.GridDensity([[1, 2, 1], [2, 4, 2]], [(-5, 5), (-4, 4)]),
         average=True,
     )
-    return {"schema1": pma.GridSolver((20, 16)), "schema2": flow}
+    neural = pma.NeuralFlow(steps=2, width=4, seed=3, threads=1)
+    return {"schema1": pma.GridSolver((20, 16)), "schema2": flow, "schema3": neural}
 
 
 def main(path: str) -> None:
     """Solve and write."""
-    solution = pma.solve(problem(), solvers()[Path(path).stem], progress=False)
+    name = Path(path).stem
+    chosen = on_the_line() if name == "schema3" else problem()
+    solution = pma.solve(chosen, solvers()[name], progress=False)
     provenance = dataclasses.replace(
         solution.provenance,
         host="",
@@ -50,7 +60,8 @@ def main(path: str) -> None:
     for name in ("log_evidence", "w2_squared", "kl", "kl_reverse"):
         print(f"    {name!r}: {getattr(solution, name)!r},")
     for transport in (solution.map, *(m for _, m in solution.saved)):
-        print(transport([[0.5, -0.25], [1.5, 0.5]]).tolist())
+        points = [0.5, 1.5] if transport.dim == 1 else [[0.5, -0.25], [1.5, 0.5]]
+        print(transport(points).tolist())
 
 
 if __name__ == "__main__":

@@ -149,5 +149,4 @@ def test_solve_many_keeps_the_order(problem, make_solution):
 def test_default_solvers():
     assert default_solver(1).shape == (4096,)
     assert default_solver(2).shape == (256, 256)
-    with pytest.raises(pma.InputError, match="dimension 3; the grid solver works in dimensions"):
-        default_solver(3)
+    assert default_solver(3) == pma.NeuralFlow()

@@ -201,5 +201,5 @@ def test_a_run_with_a_flow(tmp_path):
     assert isinstance(run.solver, pma.GridFlow)
     assert np.array_equal(run.solver.comparator.points[:, 0], np.arange(10.0))
     assert parse_config(PROBLEM + "[solver]\nshape = 16").solver == pma.GridSolver(16)
-    with pytest.raises(pma.InputError, match=r"'gird' .*allowed: flow, grid, sinkhorn"):
+    with pytest.raises(pma.InputError, match=r"'gird' .*allowed: flow, grid, neural, sinkhorn"):
         parse_config(PROBLEM + '[solver]\nkind = "gird"\nshape = 3')

@@ -403,7 +403,10 @@ GAUSSIAN = '[reference]\nkind = "gaussian"\nmean = [0, 0]\ncov = 1.0\n'
             r"unknown key `floor` .*\(allowed: kind, bo",
         ),
         ('kind = "uniform"', r"missing key `box` - at `\$.target`"),
-        ('kind = "unifrom"', r"'unifrom' .*\(allowed: gaussian, .*, samples, uniform\)"),
+        (
+            'kind = "unifrom"',
+            r"'unifrom' .*\(allowed: gaussian, .*, samples, standardised, uniform\)",
+        ),
         ("kind = 3", r"at `\$.target.kind` \(allowed: gaussian, gaussian_mixture"),
         ("mean = 3", r"missing key `kind` - at `\$.target` \(allowed: gaussian, "),
         (
