@@ -26,6 +26,7 @@ _HOMES = {
     "Box": "grid",
     "Certificate": "solution",
     "Checkpoint": "trackers",
+    "Comparison": "comparison",
     "Constant": "solvers.schedules",
     "ConvergenceError": "status",
     "ExplicitEuler": "solvers.steppers",
@@ -62,6 +63,7 @@ _HOMES = {
     "TransportProblem": "problem",
     "Uniform": "measures",
     "at_times": "triggers",
+    "compare": "comparison",
     "every": "triggers",
     "load": "io.hdf5",
     "solve": "driver",
@@ -71,6 +73,7 @@ _MODULES = ("analysis", "catalog")
 
 if TYPE_CHECKING:
     from parabolic_ma import analysis, catalog
+    from parabolic_ma.comparison import Comparison, compare
     from parabolic_ma.driver import solve, solve_many
     from parabolic_ma.grid import Box, Grid
     from parabolic_ma.io.hdf5 import load
@@ -111,6 +114,7 @@ __all__ = [
     "Box",
     "Certificate",
     "Checkpoint",
+    "Comparison",
     "Constant",
     "ConvergenceError",
     "ExplicitEuler",
@@ -149,6 +153,7 @@ __all__ = [
     "analysis",
     "at_times",
     "catalog",
+    "compare",
     "every",
     "load",
     "solve",

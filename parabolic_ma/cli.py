@@ -1,8 +1,9 @@
 """The command line, ``parabolic-ma``.
 
 Data goes to standard output, progress and summaries of written files to standard error. Exit codes:
-0 converged or done, 2 bad usage or input, 3 not converged (the file is written, and says so), 70 a
-fault of the program, 130 interrupted (the last good state is written).
+0 converged or done, 1 a comparison outside --max, 2 bad usage or input, 3 not converged (the file
+is written, and says so), 70 a fault of the program, 130 interrupted (the last good state is
+written).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from cyclopts import Parameter
 
 import parabolic_ma
+from parabolic_ma.cli_compare import compare
 from parabolic_ma.cli_solve import solve
 from parabolic_ma.console import BAD_INPUT, DONE, FAULT, STOPPED, facts, print_json, say, times
 from parabolic_ma.io.atomic import check_outputs
@@ -45,6 +47,7 @@ app = cyclopts.App(
 catalog_app = cyclopts.App(name="catalog", help="Problems that come with the package.")
 app.command(catalog_app)
 app.command(solve)
+app.command(compare)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 

@@ -20,6 +20,7 @@ __all__ = [
     "DONE",
     "FAULT",
     "NOT_CONVERGED",
+    "OUTSIDE",
     "STOPPED",
     "exit_code",
     "facts",
@@ -29,7 +30,7 @@ __all__ = [
     "times",
 ]
 
-DONE, BAD_INPUT, NOT_CONVERGED, FAULT, STOPPED = 0, 2, 3, 70, 130
+DONE, OUTSIDE, BAD_INPUT, NOT_CONVERGED, FAULT, STOPPED = 0, 1, 2, 3, 70, 130
 
 
 def facts(solution: Solution) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +33,8 @@ from benchmarks.neural_baselines import manufactured, w2b
 from benchmarks.neural_baselines.methods import METHODS, Method, train_points
 from benchmarks.neural_baselines.scoring import FIGURES, score, uvp
 from benchmarks.neural_baselines.targets import NAMES, load
+
+import parabolic_ma as pma
 
 Row = dict[str, Any]
 
@@ -56,6 +59,27 @@ def generative(chosen: list[Method], names: list[str], seeds: int) -> Iterator[R
                     "cpu_seconds": seconds,
                     **score(target, model),
                 }
+
+
+def fitted_maps(folder: str | None, seconds: float, seeds: int) -> Iterator[Row]:
+    """Fit networks where the Brenier map is known: by the potential, and by data of both sides."""
+    for dim in w2b.DIMENSIONS:
+        for seed in range(seeds):
+            solver = pma.NeuralFlow(time_limit=seconds, seed=seed, threads=1)
+            problem, exact = manufactured.problem(dim)
+            begin = time.process_time()
+            solution = pma.solve(problem, solver, raise_on_failure=False)
+            spent = time.process_time() - begin
+            y = problem.reference.sample(train_points(), _MAP_SEED)
+            row = {"method": "variational", "seed": seed, "cpu_seconds": spent}
+            yield {"target": f"log cosh {dim}D", **row, "l2_uvp": uvp(solution.map(y), exact(y))}
+            if folder is not None:
+                pairs = w2b.load(folder, dim)
+                begin = time.process_time()
+                solution = pma.solve(pairs.problem, solver, raise_on_failure=False)
+                spent = time.process_time() - begin
+                row = {"method": "likelihood", "seed": seed, "cpu_seconds": spent}
+                yield {"target": f"w2b {dim}D", **row, "l2_uvp": pairs.l2_uvp(solution.map)}
 
 
 def linear_maps(folder: str | None) -> Iterator[Row]:
@@ -127,6 +151,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--targets", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
+        "--seconds", type=float, default=30.0, help="time limit of our fits to known maps"
+    )
+    parser.add_argument(
         "--w2b", metavar="DIR", help="folder of the Wasserstein-2 benchmark's files"
     )
     parser.add_argument("--out", metavar="FILE", help="JSON with every row")
@@ -142,7 +169,9 @@ def main() -> None:
     only = arguments.only
     chosen = [m for m in METHODS if only is None or m.name in only or m.group in only]
     rows = list(linear_maps(arguments.w2b)) if only is None or "baselines" in only else []
-    for row in generative(chosen, arguments.targets, arguments.seeds):
+    maps = fitted_maps(arguments.w2b, arguments.seconds, arguments.seeds)
+    ours = maps if only is None or "ours" in only else iter(())
+    for row in chain(ours, generative(chosen, arguments.targets, arguments.seeds)):
         rows.append(row)
         print(row["target"], row["method"], row["seed"], "done", file=sys.stderr, flush=True)
         if arguments.out:  # after every row: a run of half an hour may be cut short

@@ -76,7 +76,7 @@ class LogCosh:
         rise = np.tanh(x @ self.directions.T)
         bend = self.betas * (1.0 - rise**2)
         solved = np.linalg.solve(
-            hessian, np.broadcast_to(self.directions.T, (len(x), *self._shape))
+            hessian, np.broadcast_to(self.directions.T, (len(x), *self.directions.T.shape))
         )
         size = np.einsum("jd,ndj->nj", self.directions, solved)  # w_j . H^-1 w_j
         turn = (2.0 * bend * rise * size) @ self.directions

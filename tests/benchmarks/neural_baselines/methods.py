@@ -9,12 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from benchmarks.neural_baselines.entropic_map import EntropicMap
 from benchmarks.neural_baselines.flow_matching import FlowMatching
-from benchmarks.neural_baselines.scoring import Fitted, from_distribution, from_map
+from benchmarks.neural_baselines.scoring import Fitted, from_distribution, from_map, from_solution
 from benchmarks.neural_baselines.spline_flow import SplineFlow
 from benchmarks.neural_baselines.targets import Target
 
+import parabolic_ma as pma
 from parabolic_ma.typing import Array
 
 __all__ = ["METHODS", "Method", "settings", "train_points"]
@@ -81,7 +83,16 @@ def _entropic_map(target: Target, points: Array, seed: int) -> Fitted:
     return from_map(EntropicMap(**chosen).fit(points, seed), target.dim)
 
 
+def _likelihood(target: Target, points: Array, seed: int) -> Fitted:
+    solver = pma.NeuralFlow(
+        method="likelihood", seed=seed, threads=1, **settings("likelihood", target.name)
+    )
+    problem = pma.TransportProblem(pma.Gaussian(np.zeros(target.dim), 1.0), pma.Samples(points))
+    return from_solution(pma.solve(problem, solver, raise_on_failure=False))
+
+
 METHODS = (
+    Method("likelihood", "ours", _likelihood),
     Method("the target itself", "baselines", _fresh),
     Method("spline flow", "baselines", _spline_flow),
     Method("flow matching", "baselines", _flow_matching),

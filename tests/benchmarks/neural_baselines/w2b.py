@@ -34,17 +34,20 @@ class Benchmark:
         Independent samples, not matched.
     x, images : ndarray, shape (m, d)
         Points of the source and the exact map there.
+    law : GaussianMixture
+        The source's law.
     """
 
     source: Array
     target: Array
     x: Array
     images: Array
+    law: pma.GaussianMixture
 
     @property
     def problem(self) -> pma.TransportProblem:
-        """The problem between the training samples."""
-        return pma.TransportProblem(pma.Samples(self.source), pma.Samples(self.target))
+        """The problem of the source's law, which the file states, and the target's samples."""
+        return pma.TransportProblem(self.law, pma.Samples(self.target))
 
     def l2_uvp(self, transport: Callable[[Array], Array]) -> float:
         """Percentage of the target's variance that a map leaves unexplained."""
@@ -58,7 +61,8 @@ def load(folder: str | Path, dim: int) -> Benchmark:
         np.load(Path(folder) / f"w2b_dev_{dim}.npz") as dev,
     ):
         arrays = (train["source"], train["target"], dev["x"], dev["Tx"])
-        return Benchmark(*(np.asarray(a, dtype=np.float64) for a in arrays))
+        law = pma.GaussianMixture(train["gmm_means"], train["gmm_covs"], train["gmm_weights"])
+        return Benchmark(*(np.asarray(a, dtype=np.float64) for a in arrays), law)
 
 
 def linear_map(source: Array, target: Array) -> Callable[[Array], Array]:
