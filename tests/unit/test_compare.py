@@ -48,7 +48,7 @@ def test_a_shifted_identity(truth: pma.Solution) -> None:
 
 
 def test_samples_far_away_are_told_apart(truth: pma.Solution) -> None:
-    far = truth.problem.target.sample(1000, 1) + [10.0, 0.0]
+    far = truth.problem.target.sample(1000, 1) + np.array([10.0, 0.0])
     found = pma.compare(far, truth, n=1000)
     assert found.c2st > 0.99
     # a shift by s along one axis: the mean square over directions of s^2 cos^2 is s^2 / 2
