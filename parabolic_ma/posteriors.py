@@ -14,6 +14,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
+from scipy.special import expit
 
 from parabolic_ma import datasets
 from parabolic_ma.measures import Gaussian, Potential, Standardised
@@ -96,16 +97,16 @@ class LinearModel:
         width = _SCALE_PRIORS[self.scale_prior]
         if self.scale_prior == "flat":
             return 0.0
-        ratio = np.exp(2 * (log_scale - math.log(width)))
+        log_ratio = 2 * (log_scale - math.log(width))
         if self.scale_prior == "normal":
-            return 0.5 * ratio + math.log(width) + 0.5 * _LOG_TWO_PI
-        return np.log1p(ratio) + math.log(math.pi * width)
+            return 0.5 * np.exp(log_ratio) + math.log(width) + 0.5 * _LOG_TWO_PI
+        return np.logaddexp(0.0, log_ratio) + math.log(math.pi * width)
 
     def _scale_slope(self, log_scale: Array) -> Array | float:
         if self.scale_prior == "flat":
             return 0.0
-        ratio = np.exp(2 * (log_scale - math.log(_SCALE_PRIORS[self.scale_prior])))
-        return ratio if self.scale_prior == "normal" else 2 * ratio / (1 + ratio)
+        log_ratio = 2 * (log_scale - math.log(_SCALE_PRIORS[self.scale_prior]))
+        return np.exp(log_ratio) if self.scale_prior == "normal" else 2 * expit(log_ratio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ class EightSchools:
         constant += math.log(5.0) + math.log(5.0 * math.pi)
         result = 0.5 * np.einsum("ni,ni->n", raw, raw) + 0.5 * np.einsum("ni,ni->n", white, white)
         result += 0.5 * (mu / 5.0) ** 2
-        result += np.log1p(np.exp(2 * (log_tau - math.log(5.0)))) - log_tau
+        result += np.logaddexp(0.0, 2 * (log_tau - math.log(5.0))) - log_tau
         return np.asarray(result + constant)
 
     def gradient(self, x: Array) -> Array:
@@ -137,11 +138,11 @@ class EightSchools:
         raw, mu, log_tau = x[:, :-2], x[:, -2], x[:, -1]
         tau = np.exp(log_tau)
         pull = (self._effects(x) - self.effects) / self.errors**2
-        ratio = np.exp(2 * (log_tau - math.log(5.0)))
+        prior = 2 * expit(2 * (log_tau - math.log(5.0)))
         result = np.empty_like(x, dtype=np.float64)
         result[:, :-2] = raw + tau[:, None] * pull
         result[:, -2] = mu / 25.0 + pull.sum(axis=1)
-        result[:, -1] = tau * np.einsum("ni,ni->n", pull, raw) + 2 * ratio / (1 + ratio) - 1
+        result[:, -1] = tau * np.einsum("ni,ni->n", pull, raw) + prior - 1
         return result
 
     def constrain(self, x: Array) -> Array:

@@ -42,8 +42,9 @@ class Status(enum.Enum):
     OUT_OF_TIME = "The time limit was reached. Raise time_limit, or go on from the saved state."
     INTERRUPTED = "The run was interrupted; the result holds the last good state."
     DIVERGED = (
-        "The iteration left the finite numbers; the result holds the last good state. Use a "
-        "smaller box (reference_box=, target_box=), a finer grid, or the other side."
+        "The iteration left the finite numbers or ended far from where it began; the result holds "
+        "the last good state. On a grid use a smaller box (reference_box=, target_box=), a finer "
+        "grid, or the other side; with a network a smaller learning_rate or step_size."
     )
 
     def __str__(self) -> str:

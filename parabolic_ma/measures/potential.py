@@ -298,7 +298,8 @@ class Potential:
     def _automatic(self, leaf: Any) -> Any:
         """Gradient at a torch tensor that records what is done with it."""
         torch = _import_torch(self._TORCH_EXTRA)
-        return torch.autograd.grad(self.function(leaf).sum(), leaf)[0]
+        with torch.enable_grad():
+            return torch.autograd.grad(self.function(leaf).sum(), leaf)[0]
 
     def _differences(self, points: Array) -> Array:
         """Central differences of ``f``; one-sided ones at the faces of the box."""

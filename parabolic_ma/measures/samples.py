@@ -253,6 +253,11 @@ def _kernel_cov(points: Array, weights: Array, bandwidth: Any) -> Array:
             f"bandwidth must be None, a positive factor or a ({dim}, {dim}) matrix; got {bandwidth}"
         )
     _check_spread(points)
+    if len(points) <= dim:
+        raise InputError(
+            f"{len(points)} points in dimension {dim} have no covariance of full rank; give at "
+            f"least {dim + 1} points, or bandwidth= as a covariance matrix"
+        )
     shifted = points - weights @ points
     cov = (shifted * weights[:, None]).T @ shifted / (1.0 - 1.0 / effective)
     return factor**2 * positive_definite(cov, dim, "the covariance of the points")

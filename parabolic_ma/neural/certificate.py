@@ -158,7 +158,7 @@ def linearised_map_error(
     matrix += _RIDGE * torch.eye(len(matrix), dtype=matrix.dtype)
     try:
         coefficients = torch.linalg.solve(matrix, right / spread) / spread
-    except RuntimeError:  # not convex at so many points that the form is singular
+    except torch.linalg.LinAlgError:  # not convex at so many points that the form is singular
         return math.nan
     back = torch.einsum("k,nki->ni", coefficients, slopes) / scale**2
     with torch.no_grad():

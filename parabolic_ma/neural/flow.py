@@ -36,7 +36,7 @@ from parabolic_ma.neural.least_squares import damped_step, parameter_jacobian
 from parabolic_ma.neural.neural_map import NeuralMap
 from parabolic_ma.neural.potentials import ComposedPotential, NeuralPotential, SumPotential
 from parabolic_ma.neural.scene import Scene
-from parabolic_ma.neural.training import Data
+from parabolic_ma.neural.training import Best, Data
 
 __all__ = ["FlowSettings", "FlowTraining", "refit"]
 
@@ -114,6 +114,8 @@ class FlowTraining:
         if settings.method == "score" and settings.density == "learned":
             self._model_scores = ScoreNetwork(dim, width, settings.rate)
         self._validation = scene.nodes(_VALIDATION, settings.seed + 1)
+        self.best = Best()
+        self._offer(self._figures(), self._images(self._validation))
 
     def advance(self, progress: float) -> dict[str, float]:
         """Make one step of the flow; returns its figures."""
@@ -125,11 +127,28 @@ class FlowTraining:
         else:
             size = self._extend(size, self._discriminator, pool)
         self.t += size
-        return {"t": self.t, "step_size": size, **row, **self._figures()}
+        figures = self._figures()
+        self._offer(figures, pool)
+        return {"t": self.t, "step_size": size, **row, **figures}
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the flow ended far from where it began."""
+        return self.best.lost
 
     def result(self) -> NeuralPotential:
-        """Return a copy of the network as the flow left it."""
-        return copy.deepcopy(self.network)
+        """Return a copy of the network as the flow left it; the best one if it has diverged."""
+        network = copy.deepcopy(self.network)
+        if self.diverged and self.settings.form == "refit":
+            self.best.restore(network)
+        return network
+
+    def _offer(self, figures: dict[str, float], pool: Tensor) -> None:
+        """Judge the present network by KL, or by the spread of its samples against the data's."""
+        merit = figures.get("kl")
+        if merit is None:
+            merit = abs(math.log(float((pool**2).mean() / (self._data**2).mean())))
+        self.best.offer(self.network, merit)
 
     def _map(self) -> NeuralMap:
         return NeuralMap(self.network, self.frame, self.side)

@@ -27,6 +27,7 @@ from parabolic_ma.neural.determinant import log_determinant
 from parabolic_ma.neural.least_squares import damped_step, parameter_jacobian
 from parabolic_ma.neural.neural_map import invert_gradient
 from parabolic_ma.neural.potentials import NeuralPotential
+from parabolic_ma.neural.preimages import Preimages
 from parabolic_ma.neural.scene import Scene
 from parabolic_ma.neural.training import Best, Data, Optimiser
 
@@ -74,17 +75,13 @@ class LikelihoodTraining:
         self.network = network.double()
         self._fast = copy.deepcopy(network).to(dtype)
         self._optimiser = Optimiser(self._fast, rate, average=_AVERAGE)
-        self._dtype, self._batch = dtype, min(batch, len(data.train))
+        self._batch = min(batch, len(data.train))
         self._rng = np.random.default_rng(seed)
-        self._data = scene.frame.encode_image(data.train)
-        self._weights = data.weights
-        self._uniform = bool(np.all(data.weights == data.weights[0]))
-        self._held_out = scene.frame.encode_image(data.held_out[:_MOST_HELD_OUT])
+        self._draw_rows = data.rows
         starts = scene.draw(1024, self._rng)
-        with torch.no_grad():
-            heights = self.network.jet(starts).value
-        self._preimages = invert_gradient(self.network, self._data, starts, heights)
-        self._held_preimages = invert_gradient(self.network, self._held_out, starts, heights)
+        places, held_out = (scene.frame.encode_image(x) for x in (data.train, data.held_out))
+        self._data = Preimages(self.network, places, starts)
+        self._held_out = Preimages(self.network, held_out[:_MOST_HELD_OUT], starts)
         self._damping = 1e-2
         self._since_best = 0
         self._scoring = False
@@ -107,6 +104,11 @@ class LikelihoodTraining:
         self.exhausted = self._scoring and self._since_best >= _PATIENCE
         return {"loss": loss, "loss_held_out": held_out}
 
+    @property
+    def diverged(self) -> bool:
+        """Whether training ended far above where it began."""
+        return self.best.lost
+
     def result(self) -> NeuralPotential:
         """Return a copy of the network with the best held-out likelihood."""
         network = copy.deepcopy(self.network)
@@ -114,9 +116,7 @@ class LikelihoodTraining:
         return network
 
     def _offer(self, network: NeuralPotential) -> tuple[bool, float]:
-        z = invert_gradient(network, self._held_out, self._held_preimages, steps=20)
-        if bool(torch.isfinite(z).all()):
-            self._held_preimages = z
+        z = self._held_out.visit_all(network, steps=20)
         loss = float(self._loss(network, z).mean())
         return self.best.offer(network, loss if math.isfinite(loss) else math.inf), loss
 
@@ -131,34 +131,19 @@ class LikelihoodTraining:
     def _descend(self, progress: float) -> float:
         total = 0.0
         for _ in range(_ADAM_ITERATIONS):
-            rows = self._rows(self._batch)
-            wanted = self._data[rows].to(self._dtype)
-            z = self._refreshed(self._fast, wanted, self._preimages[rows].to(self._dtype))
-            self._preimages[rows] = z.double()
+            z = self._data.visit(self._fast, self._draw_rows(self._batch, self._rng), _REFRESH)
             jet, determinant, score = self.scene.model_score(self._fast, z)
             slopes = (score / self._batch, determinant.slope / self._batch)
             self._optimiser.step((jet.gradient, jet.hessian), slopes, progress)
             total += float(self._loss(self._fast, z).mean())
         return total / _ADAM_ITERATIONS
 
-    def _refreshed(self, network: NeuralPotential, wanted: Tensor, z: Tensor) -> Tensor:
-        found = invert_gradient(network, wanted, z, steps=_REFRESH)
-        return torch.where(torch.isfinite(found), found, z)
-
-    def _rows(self, count: int) -> Tensor:
-        size = len(self._data)
-        if self._uniform:
-            return torch.from_numpy(self._rng.integers(size, size=count))
-        return torch.from_numpy(self._rng.choice(size, size=count, p=self._weights))
-
     def _score(self) -> float:
         """Fisher scoring: the Gauss-Newton matrix of the likelihood is that of its derivatives."""
         network, before = self.network, math.nan
         for _ in range(_SCORING_ITERATIONS):
-            rows = self._rows(min(_MOST_SCORED, len(self._data)))
-            wanted = self._data[rows]
-            z = invert_gradient(network, wanted, self._preimages[rows], steps=20)
-            self._preimages[rows] = z
+            rows = self._draw_rows(min(_MOST_SCORED, len(self._data)), self._rng)
+            wanted, z = self._data.images[rows], self._data.visit(network, rows, 20)
             _, determinant, score = self.scene.model_score(network, z)
             J = parameter_jacobian(network, z, score, determinant.slope)
             before = float(self._loss(network, z).mean())

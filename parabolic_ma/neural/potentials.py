@@ -136,6 +136,13 @@ class LogSumExp(NeuralPotential):
         tau = functional.softplus(self.raw_sharpness)[:, None, None]
         return (y @ self.slopes.mT + self.offsets[:, None] + half * s) / tau
 
+    def forward(self, y: Tensor) -> Tensor:
+        """Value at the points ``y``, shape ``(n,)``."""
+        tau = functional.softplus(self.raw_sharpness)[:, None]
+        a = functional.softplus(self.raw_quadratic)
+        half = 0.5 * (y * y).sum(-1)
+        return (tau * torch.logsumexp(self._exponent(y), -1)).sum(0) + a * half
+
     def shares(self, y: Tensor) -> Tensor:
         """Weights of the pieces at ``y``: shape ``(R, n, M)``, of sum one over the pieces."""
         return torch.softmax(self._exponent(y), -1)
@@ -166,6 +173,57 @@ class LogSumExp(NeuralPotential):
             mean.sum(0) + a * y,
             covariance.sum(0) + torch.diag_embed(diagonal.expand(n, d)),
         )
+
+    def parameter_jacobian(self, y: Tensor, c: Tensor, C: Tensor | None = None) -> Tensor:
+        r"""Derivatives of ``<c, grad h> + <C, Hess h>`` by the parameters, one row a point.
+
+        With ``m = E_p v`` the covariance is ``E_p (v - m)(v - m)^T``, whose derivative by m is
+        zero. The form is therefore ``E_p w``, of which the softmax moves with the centred w,
+
+        .. math:: w_j = \langle c, v_j\rangle + s_j \operatorname{tr} C + q_j / \tau, \qquad
+                  q_j = \langle v_j - m, C (v_j - m)\rangle .
+
+        Parameters
+        ----------
+        y, c : Tensor, shape (n, d)
+        C : Tensor, shape (n, d, d), optional
+            Symmetric.
+
+        Returns
+        -------
+        Tensor, shape (n, P)
+            In the order of ``parameters()``.
+        """
+        with torch.no_grad():
+            n = len(y)
+            C = torch.zeros(n, self.dim, self.dim, dtype=y.dtype) if C is None else C
+            s = functional.softplus(self.raw_curvatures)[:, None, :, None]
+            tau = functional.softplus(self.raw_sharpness)[:, None, None]
+            exponent = self._exponent(y)
+            p = torch.softmax(exponent, -1)
+            # pieces' slopes, shape (R, n, M, d)
+            v = self.slopes[:, None] + s * y[:, None]
+            off = v - p[..., None, :] @ v
+            pulled = off @ C
+            q = (off * pulled).sum(-1)
+            trace = C.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None]
+            w = (v @ c[..., None])[..., 0] + s[..., 0] * trace + q / tau
+            tilt = p * (w - (p * w).sum(-1, keepdim=True)) / tau
+            half = 0.5 * (y * y).sum(-1)[:, None]
+            along = (c * y).sum(-1)[:, None] + trace
+            by_slope = tilt[..., None] * y[:, None] + p[..., None] * (
+                c[:, None] + (2.0 / tau)[..., None] * pulled
+            )
+            by_curvature = tilt * half + p * (along + 2.0 / tau * (pulled @ y[..., None])[..., 0])
+            by_sharpness = -(tilt * exponent + p * q / tau**2).sum(-1)
+            # chain rule through softplus
+            by_curvature = by_curvature * torch.sigmoid(self.raw_curvatures)[:, None]
+            by_sharpness = by_sharpness * torch.sigmoid(self.raw_sharpness)[:, None]
+            by_quadratic = along * torch.sigmoid(self.raw_quadratic)
+            by_group = (by_slope, tilt, by_curvature, by_sharpness)
+            return torch.cat(
+                [g.transpose(0, 1).reshape(n, -1) for g in by_group] + [by_quadratic], 1
+            )
 
 
 class _Activation(NamedTuple):
@@ -294,6 +352,10 @@ class MultilayerNetwork(_JetNetwork):
             y = torch.tanh(y @ weight.mT + bias)
         return y
 
+    def forward(self, y: Tensor) -> Tensor:
+        """Value at the points ``y``, shape ``(n,)``."""
+        return self._hidden(y) @ self.output + self._parabola(y)
+
     def jet(self, y: Tensor) -> Jet:
         """Value, gradient and Hessian at ``y``, shape ``(n, dim)``."""
         layer = self._first(y, self.weights[0], self.biases[0])
@@ -340,6 +402,16 @@ class InputConvexNetwork(_JetNetwork):
             for _ in range(depth - 1)
         )
         self.raw_output = nn.Parameter(torch.full((width,), start))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Value at the points ``y``, shape ``(n,)``."""
+        hidden = functional.softplus(y @ self.skips[0].mT + self.biases[0])
+        for raw, skip, bias in zip(
+            self.raw_weights, list(self.skips)[1:], list(self.biases)[1:], strict=True
+        ):
+            inner = hidden @ functional.softplus(raw).mT + y @ skip.mT + bias
+            hidden = functional.softplus(inner)
+        return hidden @ functional.softplus(self.raw_output) + self._parabola(y)
 
     def jet(self, y: Tensor) -> Jet:
         """Value, gradient and Hessian at ``y``, shape ``(n, dim)``."""

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parabolic_ma.measures import Gaussian
+from parabolic_ma.measures import Gaussian, Samples
 from parabolic_ma.neural.determinant import LogDeterminant, log_determinant
 from parabolic_ma.neural.frame import Frame
 from parabolic_ma.neural.potentials import Jet, NeuralPotential
 from parabolic_ma.problem import TransportProblem
+from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
 __all__ = ["ModelScore", "Residual", "Scene"]
@@ -52,6 +53,8 @@ class Scene:
 
     problem: TransportProblem
     frame: Frame
+    by_points: bool = False
+    """Whether a reference that is known by data is its points, and not the density estimate."""
 
     @property
     def dim(self) -> int:
@@ -60,7 +63,10 @@ class Scene:
 
     def draw(self, n: int, rng: np.random.Generator) -> Tensor:
         """Draw ``n`` points of the reference, as coordinates ``z``."""
-        return self.frame.encode(self.problem.reference.sample(n, rng))
+        reference = self.problem.reference
+        if self.by_points and isinstance(reference, Samples):
+            return self.frame.encode(rng.choice(reference.points, size=n, p=reference.weights))
+        return self.frame.encode(reference.sample(n, rng))
 
     def nodes(self, n: int, seed: int) -> Tensor:
         """Points of the reference that fill it evenly where that is known how, as ``z``.
@@ -99,6 +105,14 @@ class Scene:
             g = torch.from_numpy(np.asarray(self.problem.reference.potential(y)))
             value = g - f + found.value + self.frame.log_det
         return Residual(value, image, found, jet.hessian)
+
+    def trial(self, network: NeuralPotential, z: Tensor) -> Residual | None:
+        """`residual` of a network that is being tried; None where the target has no density."""
+        try:
+            with np.errstate(all="ignore"):
+                return self.residual(network, z)
+        except InputError:
+            return None
 
     def model_score(self, network: NeuralPotential, z: Tensor) -> ModelScore:
         r"""The score of the model at the images of ``z``, exactly, with what led to it.

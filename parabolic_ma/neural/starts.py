@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -56,7 +57,9 @@ def _tangents(network: LogSumExp, places: Tensor, seed: int) -> None:
             chosen = rng.choice(len(places), min(len(places), 4096), replace=False)
             sample = places[chosen].numpy()
             first = sample[rng.choice(len(sample), network.pieces, len(sample) < network.pieces)]
-            centers = torch.from_numpy(kmeans2(sample, first, iter=10, minit="matrix")[0])
+            with warnings.catch_warnings():  # of repeated points some clusters stay empty
+                warnings.simplefilter("ignore", UserWarning)
+                centers = torch.from_numpy(kmeans2(sample, first, iter=10, minit="matrix")[0])
             network.slopes[r] = share * centers
             network.offsets[r] = -0.5 * share * (centers**2).sum(-1)
         network.raw_sharpness.fill_(inverse_softplus(share * spacing))

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,13 @@ class Data:
     """To tell when to stop, shape ``(m, d)``."""
     weights: Array
     """Of those to fit, of sum one, shape ``(n,)``."""
+
+    def rows(self, count: int, rng: np.random.Generator) -> Tensor:
+        """Draw so many of the points to fit, by their weights; their numbers."""
+        size = len(self.train)
+        if np.all(self.weights == self.weights[0]):
+            return torch.from_numpy(rng.integers(size, size=count))
+        return torch.from_numpy(rng.choice(size, size=count, p=self.weights))
 
 
 class Optimiser:
@@ -81,14 +89,17 @@ class Optimiser:
 
 
 class Best:
-    """The best network so far by some merit; smaller is better."""
+    """The best network so far by some merit in nats or the like; smaller is better."""
 
     def __init__(self) -> None:
         self.merit = math.inf
+        self.first = self.last = math.nan
         self._weights: dict[str, Any] | None = None
 
     def offer(self, network: nn.Module, merit: float) -> bool:
         """Keep a copy of the weights if the merit is the best so far."""
+        self.first = merit if math.isnan(self.first) else self.first
+        self.last = merit
         if not merit < self.merit:
             return False
         self.merit = merit
@@ -96,6 +107,11 @@ class Best:
             name: w.detach().double().clone() for name, w in network.state_dict().items()
         }
         return True
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last network is far worse than the first."""
+        return self.last > self.first + 1.0 + 0.1 * abs(self.first)
 
     def restore(self, network: nn.Module) -> None:
         """Put the best weights, if there are any, into a network."""

@@ -45,6 +45,9 @@ _BALANCE_EVERY = 15  # Levenberg-Marquardt iterations
 _BALANCE_STEPS = 5
 _BALANCE_RATE = 0.3
 _LARGEST_WEIGHT = 3.0  # log of an importance weight over their mean
+_PATIENCE = 15  # steps of the last stage without a gain, after which it ends
+_GAIN = 0.01  # least gain that counts, relative to KL
+_LEAST_GAIN = 1e-6  # nats
 
 
 class VariationalTraining:
@@ -85,6 +88,8 @@ class VariationalTraining:
         self._damping = 1e-2
         self._iterations = 0
         self._nodes = self._validation
+        self._since_gain = 0
+        self._reached = math.inf
         self.exhausted = False
         self.best = Best()
         self.best.offer(self.network, self._merit(self._look()))
@@ -101,7 +106,22 @@ class VariationalTraining:
             self._polish()
         residual = self._look()
         self.best.offer(self.network, self._merit(residual))
-        return residual_figures(residual, self.scene)
+        figures = residual_figures(residual, self.scene)
+        self._watch(figures["kl"])
+        return figures
+
+    def _watch(self, kl: float) -> None:
+        """End the last stage when KL has not fallen for long."""
+        if kl < self._reached - max(_GAIN * abs(kl), _LEAST_GAIN):
+            self._reached, self._since_gain = kl, 0
+        elif self._iterations:
+            self._since_gain += 1
+        self.exhausted = self._since_gain >= _PATIENCE
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training ended far above where it began."""
+        return self.best.lost
 
     def result(self) -> NeuralPotential:
         """Return a copy of the network with the smallest loss on the validation points."""
@@ -157,8 +177,8 @@ class VariationalTraining:
         gradient = J.mT @ (weight * off) / len(z)
 
         def merit() -> float:
-            trial = self.scene.residual(self.network, z)
-            if not trial.determinant.convex:
+            trial = self.scene.trial(self.network, z)
+            if trial is None or not trial.determinant.convex:
                 return math.inf
             return _huber(trial.value - self._constant(trial))
 

@@ -26,12 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = ["NeuralFlow", "NeuralState"]
 
-_METHODS = ("auto", "variational", "likelihood", "score", "logistic")
+_METHODS = ("auto", "variational", "likelihood", "semidual", "score", "logistic")
 _POTENTIALS = ("auto", "lse", "icnn", "mlp")
 _FORMS = ("refit", "dual", "composed")
 _DENSITIES = ("learned", "exact")
-_STEPS = {"variational": 100, "likelihood": 80, "score": 60, "logistic": 60}
-_RATES = {"variational": 5e-3, "likelihood": 1e-2, "score": 2e-3, "logistic": 2e-3}
+_STEPS = {"variational": 100, "likelihood": 80, "semidual": 50, "score": 60, "logistic": 60}
+_RATES = {
+    "variational": 5e-3,
+    "likelihood": 1e-2,
+    "semidual": 1e-2,
+    "score": 2e-3,
+    "logistic": 2e-3,
+}
 _MOST_COMPOSED = 4
 _LARGEST_POLISHED = 1500  # parameters of a network for second-order steps
 _NONCONVEX = 1e-3  # share of fresh points at which a converged potential may bend down
@@ -62,11 +68,13 @@ class NeuralFlow:
 
     Parameters
     ----------
-    method : {"auto", "variational", "likelihood", "score", "logistic"}
+    method : {"auto", "variational", "likelihood", "semidual", "score", "logistic"}
         ``"variational"`` fits a target known by its potential by the exact KL divergence,
-        ``"likelihood"`` one known by `Samples` by their exact likelihood. ``"score"`` and
-        ``"logistic"`` follow the flow step by step with learned scores or a learned density ratio:
-        the paper's Algorithms 2 and 1. ``"auto"`` takes one of the first two.
+        ``"likelihood"`` one known by `Samples` by their exact likelihood. ``"semidual"`` needs
+        points of both sides only and no density: it minimises Kantorovich's semi-dual objective,
+        and has the best maps from data. ``"score"`` and ``"logistic"`` follow the flow step by step
+        with learned scores or a learned density ratio: the paper's Algorithms 2 and 1. ``"auto"``
+        takes one of the first two.
     potential : {"auto", "lse", "icnn", "mlp"}
         Soft maxima of quadratics, input-convex network, or perceptron plus a quadratic; the first
         two are convex by construction. ``"auto"``: soft maxima.
@@ -198,9 +206,10 @@ class NeuralFlow:
         from parabolic_ma.neural.starts import start_at_identity, start_from_map
 
         method = self._method(problem)
+        _check_support(problem, method)
         begun = time.perf_counter()
         data = self._data(problem, method)
-        scene = _scene(problem, None if data is None else data.train)
+        scene = _scene(problem, data, method)
         with self._threads(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = self._network(problem.dim)
@@ -231,8 +240,8 @@ class NeuralFlow:
             torch.manual_seed(self.seed + 1 + rows)
             try:
                 found = state.training.advance(fraction)
-            except (RuntimeError, np.linalg.LinAlgError, FloatingPointError) as error:
-                # torch reports what it cannot factor or hold in its numbers as RuntimeError
+            except (torch.linalg.LinAlgError, np.linalg.LinAlgError, InputError) as error:
+                # the start was accepted, so that an InputError is about where training has led
                 found, failure, message = {}, Status.DIVERGED, str(error).splitlines()[0]
         row = {"step": rows + 1, **found, "seconds": time.perf_counter() - begun}
         watched = ("loss", "loss_held_out", "kl", "logistic_loss", "score_loss", "t")
@@ -248,8 +257,10 @@ class NeuralFlow:
         """Tell whether the budget is used up, or the training has failed or stopped early."""
         if state.failure is not None:
             return state.failure
-        done = self._fraction(len(state.rows), state) >= 1.0 or state.training.exhausted
-        return Status.CONVERGED if done else None
+        training = state.training
+        if self._fraction(len(state.rows), state) < 1.0 and not training.exhausted:
+            return None
+        return Status.DIVERGED if training.diverged else Status.CONVERGED
 
     def finish(self, problem: TransportProblem, state: NeuralState, status: Status) -> Solution:
         """Make the result of the best network so far, judged on fresh points."""
@@ -288,7 +299,8 @@ class NeuralFlow:
             parts.append(f"{100 * found.effective_sample_size:.0f} % effective samples")
         losses = [r["loss_held_out"] for r in state.rows if "loss_held_out" in r]
         if losses:
-            parts.append(f"held-out loss {min(losses):.4f} nats")
+            unit = "" if state.method == "semidual" else " nats"
+            parts.append(f"held-out loss {min(losses):.4f}{unit}")
         if found.nonconvex > 0.0:
             parts.append(f"not convex at {100 * found.nonconvex:.2g} % of fresh points")
         return ", ".join(parts)
@@ -308,7 +320,7 @@ class NeuralFlow:
         by_data = isinstance(problem.target, Samples)
         if self.method == "auto":
             return "likelihood" if by_data else "variational"
-        if self.method in {"likelihood", "logistic"} and not by_data:
+        if self.method in {"likelihood", "semidual", "logistic"} and not by_data:
             raise InputError(
                 f'method="{self.method}" learns from data, but the target is a '
                 f"{type(problem.target).__name__}; give Samples(points) as the target, or take "
@@ -346,7 +358,7 @@ class NeuralFlow:
         order = np.random.default_rng(self.seed).permutation(len(points))
         first = max(int(self.held_out * len(points)), problem.dim + 1)
         kept = weights[order[first:]]
-        if method != "likelihood" and not np.all(kept == kept[0]):
+        if method in {"score", "logistic"} and not np.all(kept == kept[0]):
             raise InputError(
                 f'method="{method}" takes points of equal weight; draw them again by their '
                 'weights, or take method="likelihood"'
@@ -365,6 +377,10 @@ class NeuralFlow:
             from parabolic_ma.neural.likelihood import LikelihoodTraining
 
             return LikelihoodTraining(scene, network, data, self.batch, rate, self.seed, polish)
+        if method == "semidual" and data is not None:
+            from parabolic_ma.neural.semidual import SemidualTraining
+
+            return SemidualTraining(scene, network, data, self.batch, rate, self.seed)
         from parabolic_ma.neural.flow import FlowSettings, FlowTraining
 
         settings = FlowSettings(
@@ -403,23 +419,46 @@ def _need_torch() -> None:
         raise MissingExtraError("NeuralFlow", "neural") from None
 
 
-def _scene(problem: TransportProblem, train: Array | None) -> Scene:
+def _check_support(problem: TransportProblem, method: str) -> None:
+    """Refuse densities that are zero where a network's points may fall."""
+    name = {"variational": "target", "score": "target", "likelihood": "reference"}.get(method)
+    if name is None or not getattr(problem, name).bounded:
+        return
+    advice = (
+        'take method="semidual" or "logistic"'
+        if name == "reference"
+        else "take a GridSolver, or write the target in coordinates on all of space (the logarithm "
+        "of a scale, say)"
+    )
+    raise InputError(
+        f'method="{method}" needs a {name} on all of space, but the {name} is a bounded '
+        f"{type(getattr(problem, name)).__name__}; {advice}"
+    )
+
+
+def _covariance(points: Array, weights: Array) -> Array:
+    return np.atleast_2d(np.cov(points.T, aweights=weights))
+
+
+def _scene(problem: TransportProblem, data: Data | None, method: str) -> Scene:
     """Put the problem into coordinates in which both measures have the same covariance."""
     from parabolic_ma.neural.frame import Frame
     from parabolic_ma.neural.scene import Scene
 
     source = _moments(problem.reference)
-    if train is not None:
-        cov = np.atleast_2d(np.cov(train.T))
-        image: tuple[Array, Array] | None = (train.mean(axis=0), cov)
-    else:
+    if data is None:
         image = _moments(problem.target)
+    else:
+        image = data.weights @ data.train, _covariance(data.train, data.weights)
     # without moments of the target its reference is the best guess of its scale
-    return Scene(problem, Frame.between(source, source if image is None else image, problem.dim))
+    frame = Frame.between(source, source if image is None else image, problem.dim)
+    return Scene(problem, frame, by_points=method == "semidual")
 
 
 def _moments(measure: Any) -> tuple[Array, Array] | None:
     """Mean and covariance; None of a potential above three dimensions, which has no way to tell."""
+    if isinstance(measure, Samples):  # of the points, without the kernel's part
+        return measure.weights @ measure.points, _covariance(measure.points, measure.weights)
     try:
         mean, cov = measure.moments()
     except InputError:
