@@ -187,7 +187,6 @@ class LogSumExp(NeuralPotential):
         ----------
         y, c : Tensor, shape (n, d)
         C : Tensor, shape (n, d, d), optional
-            Symmetric.
 
         Returns
         -------
@@ -197,6 +196,7 @@ class LogSumExp(NeuralPotential):
         with torch.no_grad():
             n = len(y)
             C = torch.zeros(n, self.dim, self.dim, dtype=y.dtype) if C is None else C
+            C = 0.5 * (C + C.mT)  # a Hessian sees no more of it
             s = functional.softplus(self.raw_curvatures)[:, None, :, None]
             tau = functional.softplus(self.raw_sharpness)[:, None, None]
             exponent = self._exponent(y)

@@ -45,9 +45,9 @@ _BALANCE_EVERY = 15  # Levenberg-Marquardt iterations
 _BALANCE_STEPS = 5
 _BALANCE_RATE = 0.3
 _LARGEST_WEIGHT = 3.0  # log of an importance weight over their mean
-_PATIENCE = 15  # steps of the last stage without a gain, after which it ends
+_PATIENCE = 10  # steps of the last stage at a standstill, after which it ends
 _GAIN = 0.01  # least gain that counts, relative to KL
-_LEAST_GAIN = 1e-6  # nats
+_LEAST_GAIN = 3e-5  # nats
 
 
 class VariationalTraining:
@@ -111,10 +111,14 @@ class VariationalTraining:
         return figures
 
     def _watch(self, kl: float) -> None:
-        """End the last stage when KL has not fallen for long."""
-        if kl < self._reached - max(_GAIN * abs(kl), _LEAST_GAIN):
+        """End the last stage when KL has stood still for long.
+
+        Where it has risen the stage goes on: least squares trade the bulk for the tails first.
+        """
+        gain = max(_GAIN * abs(kl), _LEAST_GAIN)
+        if kl < self._reached - gain:
             self._reached, self._since_gain = kl, 0
-        elif self._iterations:
+        elif self._iterations and kl < self._reached + _PATIENCE * gain:
             self._since_gain += 1
         self.exhausted = self._since_gain >= _PATIENCE
 

@@ -40,6 +40,7 @@ _RATES = {
 }
 _MOST_COMPOSED = 4
 _LARGEST_POLISHED = 1500  # parameters of a network for second-order steps
+_LARGEST_NUMBER = 1e30  # beyond it single precision overflows
 _NONCONVEX = 1e-3  # share of fresh points at which a converged potential may bend down
 _FRESH = 77_777  # seeds of the points that judge are this far from those that train
 
@@ -102,7 +103,8 @@ class NeuralFlow:
         Whether ``"score"`` learns the score of the model at every step, as the paper does, or
         computes it from the network.
     width : int, optional
-        Pieces of a soft maximum (16 in 1D, 24 in 2D, 32 above), or units of a layer (64).
+        Pieces of a soft maximum (16 in 1D, 32 above, 48 for ``"variational"`` in 2D, 64 for
+        ``"semidual"`` above 2D), or units of a layer (64).
     learning_rate : float, optional
         The first one of Adam; it falls to nearly zero.
     inner_steps : int
@@ -169,8 +171,10 @@ class NeuralFlow:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if value is None and name != "step_size":
                 continue
-            if not (number and math.isfinite(value) and value > 0):
-                raise InputError(f"{name} must be a positive number, got {value!r}")
+            if not (number and 0 < value <= _LARGEST_NUMBER):
+                raise InputError(
+                    f"{name} must be a positive number, at most {_LARGEST_NUMBER:g}; got {value!r}"
+                )
         if not (isinstance(self.held_out, int | float) and 0.0 < self.held_out < 1.0):
             raise InputError(f"held_out must lie between 0 and 1, got {self.held_out!r}; try 0.1")
         if self.device != "cpu":
@@ -212,7 +216,7 @@ class NeuralFlow:
         scene = _scene(problem, data, method)
         with self._threads(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            network = self._network(problem.dim)
+            network = self._network(problem.dim, method)
             if initial is not None and self.form == "refit":
                 transport = initial.map if isinstance(initial, Solution) else initial
                 start_from_map(network, scene, transport, np.random.default_rng(self.seed))
@@ -333,12 +337,12 @@ class NeuralFlow:
             )
         return self.method
 
-    def _network(self, dim: int) -> Any:
+    def _network(self, dim: int, method: str) -> Any:
         from parabolic_ma.neural.potentials import make_potential
 
         kind = "lse" if self.potential == "auto" else self.potential
         if kind == "lse":
-            pieces = self.width or {1: 16, 2: 24}.get(dim, 32)
+            pieces = self.width or _pieces(dim, method)
             return make_potential({"kind": kind, "dim": dim, "pieces": pieces}).double()
         return make_potential({"kind": kind, "dim": dim, "width": self.width or 64}).double()
 
@@ -417,6 +421,13 @@ def _need_torch() -> None:
         import torch  # noqa: F401
     except ImportError:
         raise MissingExtraError("NeuralFlow", "neural") from None
+
+
+def _pieces(dim: int, method: str) -> int:
+    """Pieces of a soft maximum: fewer where data could be overfitted."""
+    if dim <= 2:
+        return 16 if dim == 1 else 48 if method == "variational" else 32
+    return 64 if method == "semidual" else 32
 
 
 def _check_support(problem: TransportProblem, method: str) -> None:

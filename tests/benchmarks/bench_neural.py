@@ -1,12 +1,15 @@
-"""Generative models from samples, and maps with a known answer: every method in one table.
+"""Networks of this package and others on targets with a known density or map, in one table.
 
 Run as
 
-    python tests/benchmarks/bench_neural.py --only baselines --seeds 3 --out baselines.json
+    python tests/benchmarks/bench_neural.py --w2b FOLDER --out neural.json
 
-Every method is given the same 10 000 points of a target and is judged on fresh ones against the
-exact density. Times are processor seconds of training on one thread. Of several seeds (which draw
-other training points and start the method differently) the median is shown, the range in brackets.
+Its sections: every method from the same 10 000 points (``data``); targets known by their potential
+(``potential``); known Brenier maps (``maps``); posteriors of known evidence (``posteriors``); what
+a step costs as a flow goes on (``cost``). Models are judged on fresh points against the exact
+density. Times are processor seconds of training on one thread. Of several seeds (which draw other
+training points and start the method differently) the median is shown, the range in brackets.
+Settings of every method are in ``neural_baselines/settings.toml``.
 """
 
 from __future__ import annotations
@@ -16,10 +19,8 @@ import json
 import os
 import platform
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,82 +30,20 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.neural_baselines import manufactured, w2b
-from benchmarks.neural_baselines.methods import METHODS, Method, train_points
-from benchmarks.neural_baselines.scoring import FIGURES, score, uvp
-from benchmarks.neural_baselines.targets import NAMES, load
+from benchmarks.neural_baselines.methods import METHODS
+from benchmarks.neural_baselines.sections import SECTIONS, Request, Row
+from benchmarks.neural_baselines.targets import NAMES
 
-import parabolic_ma as pma
-
-Row = dict[str, Any]
-
-_MAP_SEED = 70_000
 _RECORDED = ("numpy", "scipy", "torch", "zuko", "POT", "scikit-learn")
 
 
-def generative(chosen: list[Method], names: list[str], seeds: int) -> Iterator[Row]:
-    """Fit every method to every target, a row at a time."""
-    for name in names:
-        target = load(name)
-        for method in chosen:
-            for seed in range(seeds):
-                points = target.draw(train_points(), seed)
-                begin = time.process_time()
-                model = method.fit(target, points, seed)
-                seconds = time.process_time() - begin
-                yield {
-                    "target": name,
-                    "method": method.name,
-                    "seed": seed,
-                    "cpu_seconds": seconds,
-                    **score(target, model),
-                }
-
-
-def fitted_maps(folder: str | None, seconds: float, seeds: int) -> Iterator[Row]:
-    """Fit networks where the Brenier map is known: by the potential, and by data of both sides."""
-    for dim in w2b.DIMENSIONS:
-        for seed in range(seeds):
-            solver = pma.NeuralFlow(time_limit=seconds, seed=seed, threads=1)
-            problem, exact = manufactured.problem(dim)
-            begin = time.process_time()
-            solution = pma.solve(problem, solver, raise_on_failure=False)
-            spent = time.process_time() - begin
-            y = problem.reference.sample(train_points(), _MAP_SEED)
-            row = {"method": "variational", "seed": seed, "cpu_seconds": spent}
-            yield {"target": f"log cosh {dim}D", **row, "l2_uvp": uvp(solution.map(y), exact(y))}
-            if folder is not None:
-                pairs = w2b.load(folder, dim)
-                begin = time.process_time()
-                solution = pma.solve(pairs.problem, solver, raise_on_failure=False)
-                spent = time.process_time() - begin
-                row = {"method": "likelihood", "seed": seed, "cpu_seconds": spent}
-                yield {"target": f"w2b {dim}D", **row, "l2_uvp": pairs.l2_uvp(solution.map)}
-
-
-def linear_maps(folder: str | None) -> Iterator[Row]:
-    """Judge the map of the fitted normal distributions where the Brenier map is known."""
-    for dim in w2b.DIMENSIONS:
-        problem, exact = manufactured.problem(dim)
-        y = problem.reference.sample(train_points(), _MAP_SEED)
-        images = exact(y)
-        linear = w2b.linear_map(y, images)
-        row = {"method": "linear map", "seed": 0}
-        yield {"target": f"log cosh {dim}D", **row, "l2_uvp": uvp(linear(y), images)}
-        if folder is not None:
-            pairs = w2b.load(folder, dim)
-            linear = w2b.linear_map(pairs.source, pairs.target)
-            yield {"target": f"w2b {dim}D", **row, "l2_uvp": pairs.l2_uvp(linear)}
-
-
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], columns: Mapping[str, str]) -> str:
     """Write the rows with the seeds of a target and method together."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["target"], row["method"]), []).append(row)
-    heads = {"cpu_seconds": "CPU s", **FIGURES}
-    lines = [["target", "method", *heads.values()]]
-    lines += [[*key, *(_cell(group, name) for name in heads)] for key, group in groups.items()]
+    lines = [["target", "method", *columns.values()]]
+    lines += [[*key, *(_cell(group, name) for name in columns)] for key, group in groups.items()]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -116,10 +55,14 @@ def _cell(group: list[Row], name: str) -> str:
     values = sorted(row[name] for row in group if name in row)
     if not values:
         return ""
-    middle, digits = median(values), 1 if name == "cpu_seconds" else 4
-    if len(values) == 1 or name == "cpu_seconds":
-        return f"{middle:.{digits}f}"
-    return f"{middle:.4f} [{values[0]:.4f}, {values[-1]:.4f}]"
+    if isinstance(values[0], int):
+        return str(values[0])
+    middle = median(values)
+    if name == "cpu_seconds":
+        return f"{middle:.1f}"
+    if len(values) == 1:
+        return f"{middle:.4g}"
+    return f"{middle:.4g} [{values[0]:.4g}, {values[-1]:.4g}]"
 
 
 def document(rows: list[Row]) -> dict[str, Any]:
@@ -145,14 +88,12 @@ def _processor() -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     known = [*dict.fromkeys(m.group for m in METHODS), *(m.name for m in METHODS)]
+    parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument(
-        "--only", nargs="+", choices=known, help="groups or methods; all by default"
+        "--only", nargs="+", choices=known, help="groups or methods from data; all by default"
     )
     parser.add_argument("--targets", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--seconds", type=float, default=30.0, help="time limit of our fits to known maps"
-    )
     parser.add_argument(
         "--w2b", metavar="DIR", help="folder of the Wasserstein-2 benchmark's files"
     )
@@ -161,23 +102,24 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure, and print a table for every section."""
     import torch
 
     arguments = _arguments()
     torch.set_num_threads(1)
     only = arguments.only
     chosen = [m for m in METHODS if only is None or m.name in only or m.group in only]
-    rows = list(linear_maps(arguments.w2b)) if only is None or "baselines" in only else []
-    maps = fitted_maps(arguments.w2b, arguments.seconds, arguments.seeds)
-    ours = maps if only is None or "ours" in only else iter(())
-    for row in chain(ours, generative(chosen, arguments.targets, arguments.seeds)):
-        rows.append(row)
-        print(row["target"], row["method"], row["seed"], "done", file=sys.stderr, flush=True)
-        if arguments.out:  # after every row: a run of half an hour may be cut short
-            text = json.dumps(document(rows), indent=1)
-            Path(arguments.out).write_text(text + "\n", encoding="utf-8")
-    print(table(rows))
+    request = Request(chosen, arguments.targets, arguments.seeds, arguments.w2b)
+    rows: list[Row] = []
+    for name in arguments.sections:
+        begin = len(rows)
+        for row in SECTIONS[name].rows(request):
+            rows.append({"section": name, **row})
+            print(row["target"], row["method"], row["seed"], "done", file=sys.stderr, flush=True)
+            if arguments.out:  # after every row: a run of an hour may be cut short
+                text = json.dumps(document(rows), indent=1)
+                Path(arguments.out).write_text(text + "\n", encoding="utf-8")
+        print(f"{name}\n{table(rows[begin:], SECTIONS[name].columns)}\n", flush=True)
 
 
 if __name__ == "__main__":

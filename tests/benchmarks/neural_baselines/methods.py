@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from benchmarks.neural_baselines.entropic_map import EntropicMap
 from benchmarks.neural_baselines.flow_matching import FlowMatching
 from benchmarks.neural_baselines.scoring import Fitted, from_distribution, from_map, from_solution
@@ -83,16 +82,24 @@ def _entropic_map(target: Target, points: Array, seed: int) -> Fitted:
     return from_map(EntropicMap(**chosen).fit(points, seed), target.dim)
 
 
-def _likelihood(target: Target, points: Array, seed: int) -> Fitted:
-    solver = pma.NeuralFlow(
-        method="likelihood", seed=seed, threads=1, **settings("likelihood", target.name)
-    )
-    problem = pma.TransportProblem(pma.Gaussian(np.zeros(target.dim), 1.0), pma.Samples(points))
-    return from_solution(pma.solve(problem, solver, raise_on_failure=False))
+def _ours(method: str) -> Callable[[Target, Array, int], Fitted]:
+    """Fit a network of this package by one of its methods for data."""
+
+    def fit(target: Target, points: Array, seed: int) -> Fitted:
+        solver = pma.NeuralFlow(
+            method=method, seed=seed, threads=1, **settings(method, target.name)
+        )
+        problem = pma.TransportProblem(target.reference, pma.Samples(points))
+        return from_solution(pma.solve(problem, solver, raise_on_failure=False))
+
+    return fit
 
 
 METHODS = (
-    Method("likelihood", "ours", _likelihood),
+    Method("likelihood", "ours", _ours("likelihood")),
+    Method("semidual", "ours", _ours("semidual")),
+    Method("logistic", "ours", _ours("logistic")),
+    Method("score", "ours", _ours("score")),
     Method("the target itself", "baselines", _fresh),
     Method("spline flow", "baselines", _spline_flow),
     Method("flow matching", "baselines", _flow_matching),
