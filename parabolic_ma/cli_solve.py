@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 import parabolic_ma
 from parabolic_ma.console import exit_code, facts, print_json, say, show
+from parabolic_ma.driver import default_solver
 from parabolic_ma.io.atomic import check_outputs
 from parabolic_ma.status import InputError
 
@@ -26,6 +27,7 @@ def solve(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     plot: Path | None = None,
+    solver: Literal["grid", "neural"] | None = None,
     shape: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
     side: Literal["auto", "reference", "target"] | None = None,
     boundary: Literal["auto", "box", "free", "periodic"] | None = None,
@@ -38,6 +40,13 @@ def solve(
     t_final: float | None = None,
     steps: int | None = None,
     save_at: Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")] = None,
+    method: str | None = None,
+    potential: str | None = None,
+    width: int | None = None,
+    step_size: float | None = None,
+    time_limit: float | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
     initial: Path | None = None,
     checkpoint: Path | None = None,
     allow_code: Annotated[bool, Parameter(negative="")] = False,
@@ -47,7 +56,7 @@ def solve(
     """Find the map of a problem and write it to a file.
 
     What is given here overrides the [solver] and [output] tables of the TOML file. The kind in the
-    [solver] table says which solver runs.
+    [solver] table says which solver runs, if --solver does not.
 
     Parameters
     ----------
@@ -57,6 +66,8 @@ def solve(
         The HDF5 file to write; by default the problem's name with .h5 in the current folder.
     plot
         Also draw both densities, the map and the convergence to this picture.
+    solver
+        Take a grid or a network, instead of the solver of the file, with its usual settings.
     shape
         Cells of the grid on each axis: --shape 256 256; one number stands for all axes.
     side
@@ -78,9 +89,23 @@ def solve(
     t_final
         Of a flow: the time at which it ends.
     steps
-        Of a flow: the number of steps after which it ends.
+        Of a flow or a network: the number of steps after which it ends.
     save_at
         Of a flow: times at which to keep the map: --save-at 0.5 1 2.
+    method
+        Of a network: variational, likelihood, semidual, score or logistic.
+    potential
+        Of a network: lse, icnn or mlp.
+    width
+        Of a network: pieces of a soft maximum, or units of a layer.
+    step_size
+        Of a network that follows the flow: its step in time.
+    time_limit
+        Of a network: seconds after which training ends.
+    seed
+        Of a network: of everything random.
+    threads
+        Of a network: of torch.
     initial
         A solution file to start from; that of a flow is continued at its time.
     checkpoint
@@ -107,9 +132,16 @@ def solve(
         "t_final": t_final,
         "steps": steps,
         "save_at": save_at,
+        "method": method,
+        "potential": potential,
+        "width": width,
+        "step_size": step_size,
+        "time_limit": time_limit,
+        "seed": seed,
+        "threads": threads,
     }
     changes = {k: value for k, value in given.items() if value is not None}
-    solver = _changed(config.solver, changes, known=tuple(given))
+    chosen = _changed(_chosen(solver, config), changes, known=tuple(given))
     output = output or config.file or Path(f"{Path(problem).stem}.h5")
     plot = plot or config.plot
     # What can go wrong after the run is looked at before it.
@@ -122,7 +154,7 @@ def solve(
     start = None if initial is None else parabolic_ma.load(initial)
     solution = parabolic_ma.solve(
         config.problem,
-        solver,
+        chosen,
         initial=start,
         checkpoint=checkpoint,
         progress=not quiet,
@@ -143,6 +175,22 @@ def solve(
     return exit_code(solution)
 
 
+def _chosen(kind: str | None, config: RunConfig) -> Any:
+    """Return the solver of the file, or the usual one of another kind."""
+    kinds = {"grid": parabolic_ma.GridSolver, "neural": parabolic_ma.NeuralFlow}
+    if kind is None or isinstance(config.solver, kinds[kind]):
+        return config.solver
+    if kind == "neural":
+        return parabolic_ma.NeuralFlow()
+    usual = default_solver(config.problem.dim)
+    if not isinstance(usual, parabolic_ma.GridSolver):
+        raise InputError(
+            f"grids have one or two dimensions in this release, the problem has "
+            f"{config.problem.dim}; take --solver neural"
+        )
+    return usual
+
+
 def _changed(solver: Any, changes: Mapping[str, Any], known: tuple[str, ...]) -> Any:
     """Return a solver with other settings; refuse options that mean nothing to it."""
     own = {field.name for field in dataclasses.fields(solver)}
@@ -151,7 +199,8 @@ def _changed(solver: Any, changes: Mapping[str, Any], known: tuple[str, ...]) ->
             allowed = ", ".join(_option(other) for other in known if other in own)
             raise InputError(
                 f"{_option(name)} is no setting of {type(solver).__name__}, the solver of this "
-                f"run, which has {allowed}; the kind in the [solver] table chooses another solver"
+                f"run, which has {allowed}; --solver or the kind in the [solver] table chooses "
+                "another solver"
             )
     return dataclasses.replace(solver, **changes)
 

@@ -291,15 +291,25 @@ class Solution:
 
         return plot_solution(self, path)
 
+    def _unknown(self) -> str:
+        """What the map is made of: a grid, a network, or neither."""
+        if self.fields is not None:
+            shape = "x".join(map(str, self.fields.potential.grid.shape))
+            return f"grid           {shape} on the {self.side} side"
+        network = getattr(self.map, "network", None)
+        if network is None:
+            return f"map            {type(self.map).__name__}"
+        count = sum(p.numel() for p in network.parameters())
+        return f"network        {network.kind}, {count} parameters"
+
     def summary(self) -> str:
         """Describe the result in a few lines."""
-        shape = "x".join(map(str, self.fields.potential.grid.shape)) if self.fields else "no grid"
         errors = self.certificate
         return "\n".join(
             [
                 f"{self.status}",
                 f"  {self.message}",
-                f"  grid           {shape} on the {self.side} side",
+                f"  {self._unknown()}",
                 f"  log evidence   {self.log_evidence:.9g} +- {errors.log_evidence_error:.2g}",
                 f"  W2 squared     {self.w2_squared:.9g} +- {errors.w2_error:.2g}",
                 f"  KL, reversed   {self.kl:.3e}, {self.kl_reverse:.3e}",

@@ -53,6 +53,34 @@ class Tracker(Protocol):
         """Clean up: called once, with the result, or None when the run ended by an exception."""
 
 
+# name in the history, in a plain line, on a live line
+_OF_GRIDS = (
+    ("residual", "residual", "res"),
+    ("step_size", "dt", "dt"),
+    ("min_eigenvalue", "min eigenvalue", "eig"),
+)
+_OF_NETWORKS = (
+    ("t", "t", "t"),
+    ("kl", "KL", "KL"),
+    ("loss_held_out", "held-out loss", "held-out"),
+    ("logistic_loss", "logistic loss", "logistic"),
+    ("score_loss", "score loss", "score"),
+)
+
+
+def _figures(progress: Mapping[str, Any], *, short: bool) -> str:
+    """Write the figures of a step in one line; a network has no level."""
+    names: tuple[tuple[str, str, str], ...] = _OF_GRIDS
+    if progress and "level" not in progress:
+        names = tuple(line for line in _OF_NETWORKS if line[0] in progress) or _OF_GRIDS
+    digits = 1 if short else 2
+    parts = [
+        f"{brief if short else full} {_figure(progress.get(name), digits)}"
+        for name, full, brief in names
+    ]
+    return "  ".join(parts)
+
+
 def _figure(value: Any, digits: int) -> str:
     """Format a figure of the history for a narrow column."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -61,7 +89,10 @@ def _figure(value: Any, digits: int) -> str:
 
 
 class Progress:
-    """Shows level, step, residual, step size and smallest eigenvalue on standard error.
+    """Shows the step and its figures on standard error.
+
+    Of a grid these are the level, the residual, the step size and the smallest eigenvalue; of a
+    network its divergence or losses.
 
     On a terminal it is one live line, removed at the end. Anywhere else it is a plain line when
     the level changes and otherwise every ``interval`` seconds, so that logs stay short.
@@ -102,30 +133,25 @@ class Progress:
             TextColumn("{task.fields[level]:>9}"),
             TextColumn("step {task.completed:<3.0f}"),
             BarColumn(bar_width=8),  # pulses: how many steps are to come is not known
-            TextColumn("res {task.fields[residual]}"),
-            TextColumn("dt {task.fields[step_size]}"),
-            TextColumn("eig {task.fields[min_eigenvalue]}"),
+            TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
             console=Console(file=out),
             transient=True,
         )
-        self._task = self._live.add_task("solve", total=None, **self._fields(run, 1))
+        self._task = self._live.add_task("solve", total=None, **self._fields(run))
         self._live.start()
 
     def handle(self, run: Run) -> None:
         """Update the live line, or write a plain line when one is due."""
         if self._live is not None:
-            self._live.update(self._task, completed=run.moment.step, **self._fields(run, 1))
+            self._live.update(self._task, completed=run.moment.step, **self._fields(run))
             return
         count, level = self._trigger.count(run.moment), run.progress.get("level")
         if count > self._count or level != self._level:
             self._count, self._level = count, level
-            values = self._fields(run, 2)
-            self._write(
-                f"{values['level']}  step {run.moment.step}  residual {values['residual']}  "
-                f"dt {values['step_size']}  min eigenvalue {values['min_eigenvalue']}  "
-                f"{run.moment.seconds:.1f} s"
-            )
+            start = "" if level is None else f"{level}  "
+            figures = _figures(run.progress, short=False)
+            self._write(f"{start}step {run.moment.step}  {figures}  {run.moment.seconds:.1f} s")
 
     def compiling(self) -> None:
         """Say that kernels are being compiled, which no other line would explain."""
@@ -156,9 +182,9 @@ class Progress:
         out.flush()
 
     @staticmethod
-    def _fields(run: Run, digits: int) -> dict[str, str]:
-        names = ("level", "residual", "step_size", "min_eigenvalue")
-        return {name: _figure(run.progress.get(name), digits) for name in names}
+    def _fields(run: Run) -> dict[str, str]:
+        level = run.progress.get("level", "")
+        return {"level": str(level), "figures": _figures(run.progress, short=True)}
 
 
 def _trigger(owner: str, given: Any, default: Trigger) -> Trigger:

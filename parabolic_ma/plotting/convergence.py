@@ -26,6 +26,13 @@ _TIMES = (
     ("kl_reverse", "KL(μ | ρ)", palette.REFERENCE, "-", None),
     ("kl_average", "KL(mean of ρ | μ)", palette.INK, "--", None),
     ("mass_error", "mass error", palette.GOOD, ":", None),
+    ("kl_estimate", "KL(ρ | μ), learned", palette.TARGET, ":", None),
+    ("kl_reverse_estimate", "KL(μ | ρ), learned", palette.REFERENCE, ":", None),
+    ("jensen_shannon", "JS, learned", palette.INK, "-", None),
+)
+_LOSSES = (
+    ("loss", "training", palette.FAINT),
+    ("loss_held_out", "held-out data", palette.TARGET),
 )
 
 
@@ -49,7 +56,9 @@ def draw_convergence(ax: Any, solution: Solution) -> None:
     """
     ax.set_title("Convergence, in nats")
     times = flow_times(solution.history)
-    if times is None:
+    if "loss_held_out" in solution.history:
+        _draw_losses(ax, solution.history)
+    elif times is None:
         _draw_steps(ax, solution.history)
     else:
         _draw_times(ax, solution.history, times)
@@ -98,6 +107,28 @@ def _draw_times(ax: Any, history: History, times: Array) -> None:
         handlelength=1.6, handletextpad=0.4, columnspacing=0.8, labelspacing=0.25,
         borderaxespad=0.0, borderpad=0.0,
     )  # fmt: skip
+
+
+def _draw_losses(ax: Any, history: History) -> None:
+    """Draw what is minimised over data, on a linear scale: it may be negative."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_title("Loss")
+    ax.set_xlabel("step", loc="right")
+    drawn = []
+    for name, label, colour in _LOSSES:
+        if name in history:
+            drawn.append(np.asarray(history[name], dtype=float))
+            ax.plot(np.arange(1, history.rows + 1), drawn[-1], color=colour, label=label, zorder=3)
+    # the first steps would leave no room for the rest
+    low = min(float(np.nanmin(values)) for values in drawn)
+    high = max(float(np.nanquantile(values, 0.8)) for values in drawn)
+    room = max(high - low, 1e-3)
+    ax.set_ylim(low - 0.1 * room, high + 0.4 * room)
+    ax.set_xlim(0.5, max(history.rows, 2) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    ax.grid(axis="y", color=palette.FAINT, alpha=0.25, linewidth=0.6)
+    ax.legend(loc="upper right", fontsize=8.0)
 
 
 def _draw_steps(ax: Any, history: History) -> None:

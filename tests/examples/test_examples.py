@@ -29,9 +29,19 @@ CELLS = {
     "08_sinkhorn_limit": 384,  # the smallest epsilon needs them
     "09_metastability": 200,
     "10_flow_ring": 32,
+    # of networks: steps
+    "11_grid_and_network": 4,
+    "12_old_faithful_network": 8,
+    "old_faithful_network": 8,
+    "13_eight_schools": 10,
+    "14_two_moons": 5,
+    "15_your_own_flow": 6,
 }
 # Scripts that compare many runs: no problem stands for one, and they keep no solution.
-STUDIES = {"schedules", "evolution_inequality", "sinkhorn_limit", "metastability"}
+STUDIES = {
+    *("schedules", "evolution_inequality", "sinkhorn_limit", "metastability"),
+    *("grid_and_network", "eight_schools", "two_moons", "your_own_flow"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +102,40 @@ def check_metastability(space: dict[str, Any]) -> None:
     assert space["stuck"][48] > 0.68
 
 
+def check_grid_and_network(space: dict[str, Any]) -> None:
+    first = np.array(space["first"][1])
+    assert (first[:-1] / first[1:] > 3.5).all(), "the grid's error falls by four"
+    assert space["second"][1][-1] < 0.5
+
+
+def check_eight_schools(space: dict[str, Any]) -> None:
+    certificate = space["bounds"]
+    exact = space["schools"].log_evidence
+    assert certificate.log_evidence_lower < exact < certificate.log_evidence_upper
+    # importance sampling, of which the error is the standard one
+    error = abs(space["solution"].log_evidence - exact)
+    assert error < 5.0 * certificate.log_evidence_error < 0.5
+
+
+def check_two_moons(space: dict[str, Any]) -> None:
+    np.testing.assert_allclose(space["codes"].mean(axis=0), 0.0, atol=0.1)
+    np.testing.assert_allclose(np.cov(space["codes"].T), np.eye(2), atol=0.15)
+
+
+def check_your_own_flow(space: dict[str, Any]) -> None:
+    found = space["found"]
+    assert found["zuko NSF"].l2_uvp is None
+    assert found["likelihood"].l2_uvp < 2.0
+    assert found["likelihood"].kl < found["normal fit"].kl
+    # two samples of the truth: a fair coin of 10 000 throws, four deviations
+    assert abs(found["data again"].c2st - 0.5) < 4.0 * 0.005
+
+
 CHECKS = {
+    "grid_and_network": check_grid_and_network,
+    "eight_schools": check_eight_schools,
+    "two_moons": check_two_moons,
+    "your_own_flow": check_your_own_flow,
     "flow_ring": check_flow_ring,
     "evolution_inequality": check_evolution_inequality,
     "sinkhorn_limit": check_sinkhorn_limit,
@@ -127,8 +170,14 @@ def test_bioassay_finds_the_known_evidence_and_moments(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.stem)
 def test_problem(problem: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = str(CELLS.get(problem.stem, 64))
-    options = ["--allow-code", "--shape", cells, cells, "-o", "out.h5", "--plot", "out.png"]
+    network = "network" in problem.stem
+    size = ["--steps", cells] if network else ["--shape", cells, cells]
+    options = ["--allow-code", *size, "-o", "out.h5", "--plot", "out.png"]
     code = run(["solve", str(problem), *options])
     assert code == 0, capsys.readouterr().err
-    assert pma.load("out.h5").fields.potential.grid.shape == (int(cells), int(cells))
+    loaded = pma.load("out.h5")
+    if network:
+        assert loaded.history.rows == int(cells)
+    else:
+        assert loaded.fields.potential.grid.shape == (int(cells), int(cells))
     assert Path("out.png").stat().st_size > 10_000

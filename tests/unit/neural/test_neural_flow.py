@@ -153,7 +153,10 @@ def test_toml_names_the_solver() -> None:
 
 
 @pytest.mark.parametrize(("settings", "text"), [
-    ({"method": "magic"}, "method must be one of auto, variational, likelihood, semidual, score, logistic"),
+    (
+        {"method": "magic"},
+        "method must be one of auto, variational, likelihood, semidual, score, logistic",
+    ),
     ({"potential": "deep"}, "potential must be one of auto, lse, icnn, mlp"),
     ({"steps": 0}, "steps must be at least 1"),
     ({"time_limit": -1.0}, "time_limit must be a positive number"),
