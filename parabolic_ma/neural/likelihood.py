@@ -79,9 +79,10 @@ class LikelihoodTraining:
         self._rng = np.random.default_rng(seed)
         self._draw_rows = data.rows
         starts = scene.draw(1024, self._rng)
-        places, held_out = (scene.frame.encode_image(x) for x in (data.train, data.held_out))
-        self._data = Preimages(self.network, places, starts)
-        self._held_out = Preimages(self.network, held_out[:_MOST_HELD_OUT], starts)
+        encode = scene.frame.encode_image
+        self._data = Preimages(self.network, encode(data.train), starts)
+        held_out, self._held_weights = data.first_held_out(_MOST_HELD_OUT)
+        self._held_out = Preimages(self.network, encode(held_out), starts)
         self._damping = 1e-2
         self._since_best = 0
         self._scoring = False
@@ -117,7 +118,7 @@ class LikelihoodTraining:
 
     def _offer(self, network: NeuralPotential) -> tuple[bool, float]:
         z = self._held_out.visit_all(network, steps=20)
-        loss = float(self._loss(network, z).mean())
+        loss = float(self._held_weights @ self._loss(network, z))
         return self.best.offer(network, loss if math.isfinite(loss) else math.inf), loss
 
     def _loss(self, network: NeuralPotential, z: Tensor) -> Tensor:

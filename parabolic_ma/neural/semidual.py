@@ -74,9 +74,11 @@ class SemidualTraining:
         self._rng = np.random.default_rng(seed)
         self._draw_rows = data.rows
         starts = scene.draw(1024, self._rng)
-        places, held_out = (scene.frame.encode_image(x) for x in (data.train, data.held_out))
-        self._data = Preimages(self.network, places, starts)
-        self._held_out = Preimages(self.network, held_out[:_MOST_HELD_OUT], starts)
+        encode = scene.frame.encode_image
+        self._data = Preimages(self.network, encode(data.train), starts)
+        held_out, weights = data.first_held_out(_MOST_HELD_OUT)
+        self._held_out = Preimages(self.network, encode(held_out), starts)
+        self._held_weights = weights.numpy()
         self._held_source = scene.draw(_HELD_OUT_SOURCE, self._rng)
         self.best = Best()
         self.exhausted = False
@@ -109,10 +111,11 @@ class SemidualTraining:
         q = self._held_out.visit_all(network, steps=20)
         x, near = frame.decode(self._held_out.images), frame.decode_source(q)
         y = frame.decode_source(self._held_source)
+        conjugate = np.sum(x * near, axis=1) - _potential(self.scene, network, q, near)
         dual = _potential(self.scene, network, self._held_source, y).mean()
-        dual += (np.sum(x * near, axis=1) - _potential(self.scene, network, q, near)).mean()
+        dual += self._held_weights @ conjugate
         self.best.offer(network, dual if math.isfinite(dual) else math.inf)
-        lower = (y**2).sum(1).mean() + (x**2).sum(1).mean() - 2.0 * dual
+        lower = (y**2).sum(1).mean() + self._held_weights @ (x**2).sum(1) - 2.0 * dual
         return {"loss_held_out": float(dual), "w2_squared_lower": float(lower)}
 
 

@@ -29,6 +29,13 @@ class Data:
     """To tell when to stop, shape ``(m, d)``."""
     weights: Array
     """Of those to fit, of sum one, shape ``(n,)``."""
+    held_out_weights: Array
+    """Of the others, of sum one, shape ``(m,)``."""
+
+    def first_held_out(self, most: int) -> tuple[Array, Tensor]:
+        """Return so many of the held-out points, and their weights."""
+        weights = torch.from_numpy(self.held_out_weights[:most])
+        return self.held_out[:most], weights / weights.sum()
 
     def rows(self, count: int, rng: np.random.Generator) -> Tensor:
         """Draw so many of the points to fit, by their weights; their numbers."""

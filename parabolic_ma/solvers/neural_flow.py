@@ -361,13 +361,14 @@ class NeuralFlow:
             )
         order = np.random.default_rng(self.seed).permutation(len(points))
         first = max(int(self.held_out * len(points)), problem.dim + 1)
-        kept = weights[order[first:]]
+        kept, left = weights[order[first:]], weights[order[:first]]
         if method in {"score", "logistic"} and not np.all(kept == kept[0]):
             raise InputError(
                 f'method="{method}" takes points of equal weight; draw them again by their '
                 'weights, or take method="likelihood"'
             )
-        return Data(points[order[first:]], points[order[:first]], kept / kept.sum())
+        train, held_out = points[order[first:]], points[order[:first]]
+        return Data(train, held_out, kept / kept.sum(), left / left.sum())
 
     def _training(self, scene: Scene, network: Any, method: str, data: Data | None) -> Any:
         rate = self.learning_rate or _RATES[method]

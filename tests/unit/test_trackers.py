@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from types import SimpleNamespace
@@ -51,6 +52,23 @@ def test_lines_when_the_level_changes_and_now_and_then(solution):
     )
     assert lines[-1].startswith("parabolic_ma: converged in")
     assert "\x1b" not in out.getvalue()
+
+
+def test_a_network_shows_its_own_figures(solution):
+    rows = [{"step": 1, "kl": 0.25}, {"step": 1, "loss": 3.0, "loss_held_out": 2.5}, {}]
+    lines = []
+    for row, live in zip(rows * 2, [False] * 3 + [True] * 3, strict=True):
+        out = Terminal() if live else io.StringIO()
+        progress = pma.Progress(interval=0.01, stream=out)
+        run = dataclasses.replace(run_at(1, 5.0), state=SimpleNamespace(progress=row))
+        progress.start(run)
+        progress.handle(run)
+        progress.finish(solution)
+        lines.append(out.getvalue())
+    assert "parabolic_ma: step 1  KL 2.50e-01  5.0 s" in lines[0]
+    assert "parabolic_ma: step 1  held-out loss 2.50e+00  5.0 s" in lines[1]
+    assert "KL 2.5e-01" in lines[3]
+    assert "held-out 2.5e+00" in lines[4]
 
 
 def test_a_live_line_on_a_terminal(solution):

@@ -28,8 +28,7 @@ _MAP_SEED = 70_000
 _LEAST_EIGENVALUE = 0.1  # of the potential behind a manufactured map
 _POSTERIOR_SAMPLES = 200_000
 _BY_POTENTIAL = ("mix1", "ring", "banana")
-_COMPOSED_STEPS = 4
-_COST_STEPS = 60
+_COST_STEPS = {"refit": 60, "dual": 16, "composed": 4}
 
 
 @dataclass(frozen=True)
@@ -162,11 +161,12 @@ def cost(_: Request) -> Iterator[Row]:
     target = load("ring")
     problem = pma.TransportProblem(target.reference, pma.Samples(target.draw(train_points(), 0)))
     for method in ("logistic", "score"):
+        solver = pma.NeuralFlow(method=method, steps=_COST_STEPS["refit"], threads=1)
         yield {"target": "ring", "method": f"{method}, refitted", "seed": 0} | _growth(
-            problem, pma.NeuralFlow(method=method, steps=_COST_STEPS, threads=1)
+            problem, solver
         )
-    for form, steps in (("dual", 16), ("composed", _COMPOSED_STEPS)):
-        solver = pma.NeuralFlow(method="logistic", form=form, steps=steps, threads=1)
+    for form in ("dual", "composed"):
+        solver = pma.NeuralFlow(method="logistic", form=form, steps=_COST_STEPS[form], threads=1)
         yield {"target": "ring", "method": f"logistic, {form}", "seed": 0} | _growth(
             problem, solver
         )

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="install the extra neural")
 
 from parabolic_ma.neural.determinant import log_determinant
-from parabolic_ma.neural.least_squares import parameter_jacobian
+from parabolic_ma.neural.least_squares import automatic_jacobian, parameter_jacobian
 from parabolic_ma.neural.potentials import (
     ComposedPotential,
     LogitNetwork,
@@ -123,6 +123,25 @@ def test_log_determinant_goes_on_where_a_matrix_is_not_positive() -> None:
     expected = torch.log(torch.tensor(2.0 * floor, dtype=torch.float64)) + (-0.5 - floor) / floor
     torch.testing.assert_close(found.value[0], expected)
     assert float(found.slope[0, 1, 1]) == pytest.approx(1.0 / floor)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.parametrize("second", [False, True])
+def test_closed_form_derivatives_are_those_of_automatic_differentiation(
+    dim: int, second: bool
+) -> None:
+    potential, z, c = network("lse", dim), points(9, dim), points(9, dim)
+    C = points(9 * dim, dim).view(9, dim, dim) if second else None
+    exact = automatic_jacobian(potential, z, c, C)
+    torch.testing.assert_close(
+        parameter_jacobian(potential, z, c, C), exact, rtol=1e-10, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("kind", ["lse", "mlp", "icnn"])
+def test_the_value_alone_is_that_of_the_jet(kind: str) -> None:
+    potential, z = network(kind, 3), points(20, 3)
+    torch.testing.assert_close(potential(z), potential.jet(z).value, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["lse", "mlp"])
