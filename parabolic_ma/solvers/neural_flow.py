@@ -30,7 +30,7 @@ _METHODS = ("auto", "variational", "likelihood", "semidual", "score", "logistic"
 _POTENTIALS = ("auto", "lse", "icnn", "mlp")
 _FORMS = ("refit", "dual", "composed")
 _DENSITIES = ("learned", "exact")
-_STEPS = {"variational": 100, "likelihood": 80, "semidual": 50, "score": 60, "logistic": 60}
+_STEPS = {"variational": 100, "likelihood": 60, "semidual": 50, "score": 60, "logistic": 60}
 _RATES = {
     "variational": 5e-3,
     "likelihood": 1e-2,
@@ -81,7 +81,7 @@ class NeuralFlow:
         two are convex by construction. ``"auto"``: soft maxima.
     steps : int, optional
         Steps of the run: of the flow, or rounds of training. By default 100 for ``"variational"``,
-        80 for ``"likelihood"``, 60 for flows, or as many as fit where there is a time limit.
+        50 for ``"semidual"``, 60 for the others, or as many as fit where there is a time limit.
     step_size : float
         Of a flow, in its time.
     batch : int
@@ -372,16 +372,16 @@ class NeuralFlow:
 
     def _training(self, scene: Scene, network: Any, method: str, data: Data | None) -> Any:
         rate = self.learning_rate or _RATES[method]
-        polish = sum(p.numel() for p in network.parameters()) <= _LARGEST_POLISHED
-        polish = polish and network.convex
         if method == "variational":
             from parabolic_ma.neural.variational import VariationalTraining
 
+            count = sum(p.numel() for p in network.parameters())
+            polish = network.convex and count <= _LARGEST_POLISHED
             return VariationalTraining(scene, network, self.batch, rate, self.seed, polish)
         if method == "likelihood" and data is not None:
             from parabolic_ma.neural.likelihood import LikelihoodTraining
 
-            return LikelihoodTraining(scene, network, data, self.batch, rate, self.seed, polish)
+            return LikelihoodTraining(scene, network, data, self.batch, rate, self.seed)
         if method == "semidual" and data is not None:
             from parabolic_ma.neural.semidual import SemidualTraining
 
