@@ -11,6 +11,7 @@ Hessian. Gauss-Newton steps therefore need one thing, the derivatives of r at ev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,7 @@ from parabolic_ma.neural.potentials import LogSumExp, NeuralPotential
 __all__ = [
     "automatic_jacobian",
     "damped_step",
+    "fit_gradients",
     "parameter_jacobian",
     "parameters_vector",
     "set_parameters",
@@ -155,3 +157,47 @@ def damped_step(
         damping = min(5.0 * damping, 1e6)
     set_parameters(network, start)
     return before, damping
+
+
+def fit_gradients(
+    network: NeuralPotential, z: Tensor, wanted: Tensor, root: Tensor, damping: float, steps: int
+) -> float:
+    """Fit ``grad h(z)`` to given vectors by damped Gauss-Newton steps.
+
+    Parameters
+    ----------
+    network : NeuralPotential
+        Changed in place.
+    z, wanted : Tensor, shape (n, d)
+    root : Tensor, shape (n, d, d)
+        The norm is that of ``root^T off``.
+    damping : float
+    steps : int
+
+    Returns
+    -------
+    float
+        The damping for a next call.
+    """
+
+    def misfit() -> Tensor:
+        with torch.no_grad():
+            off = network.jet(z).gradient - wanted
+            return (root.mT @ off[..., None])[..., 0]
+
+    def merit() -> float:
+        if not network.convex:
+            with torch.no_grad():
+                if float(torch.linalg.eigvalsh(network.jet(z).hessian).min()) <= 0.0:
+                    return math.inf
+        error = float((misfit() ** 2).sum(-1).mean())
+        return error if math.isfinite(error) else math.inf
+
+    for _ in range(steps):
+        off = misfit()
+        J = torch.cat([parameter_jacobian(network, z, root[:, :, a]) for a in range(z.shape[1])])
+        matrix, slope = J.mT @ J / len(z), J.mT @ off.mT.flatten() / len(z)
+        before = float((off**2).sum(-1).mean())
+        _, damping = damped_step(network, matrix, slope, damping, merit, before)
+        damping = min(max(damping, 1e-6), 1e3)
+    return damping

@@ -228,7 +228,8 @@ class NeuralFlow:
             else:
                 nodes = scene.nodes(2048, self.seed)
                 places = nodes if data is None else scene.frame.encode_image(data.train)
-                start_at_identity(network, places, self.seed)
+                exact = nodes if method in {"score", "logistic"} else None
+                start_at_identity(network, places, self.seed, exact)
             training = self._training(scene, network, method, data)
         return NeuralState(scene, training, method, begun)
 
