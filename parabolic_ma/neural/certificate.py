@@ -19,6 +19,8 @@ from parabolic_ma.solution import Certificate
 __all__ = ["Judgement", "judge", "linearised_map_error"]
 
 _POINTS = 16384
+_FEWEST_POINTS = 1024
+_HESSIAN_ENTRIES = 1 << 22  # of all points together: 32 MiB
 _GALERKIN_POINTS = 4096
 _FEATURES = 150  # on each side
 _LARGEST_WEIGHT = 10.0  # of an importance weight, in the linearised problem
@@ -59,7 +61,7 @@ def judge(scene: Scene, transport: NeuralMap, seed: int, *, known_density: bool)
         _NO_GRID,
     )
     reasons["duality_gap"] = "needs the target's mean of a conjugate; compare with a grid solution"
-    z = scene.nodes(_POINTS, seed)
+    z = scene.nodes(_point_count(scene.dim), seed)
     y = scene.frame.decode_source(z)
     x = transport(y)
     squared = np.sum((x - y) ** 2, axis=-1)
@@ -119,6 +121,10 @@ def judge(scene: Scene, transport: NeuralMap, seed: int, *, known_density: bool)
         nonconvex,
         certificate,
     )
+
+
+def _point_count(dim: int) -> int:
+    return min(_POINTS, max(_FEWEST_POINTS, _HESSIAN_ENTRIES // dim**2))
 
 
 def linearised_map_error(

@@ -5,9 +5,9 @@ Run as
     python tests/benchmarks/bench_neural.py --w2b FOLDER --out neural.json
 
 Its sections: every method from the same 10 000 points (``data``); targets known by their potential
-(``potential``); known Brenier maps (``maps``); posteriors of known evidence (``posteriors``); what
-a step costs as a flow goes on (``cost``). Models are judged on fresh points against the exact
-density. Times are processor seconds of training on one thread. Of several seeds (which draw other
+(``potential``); known Brenier maps (``maps``); posteriors of known evidence (``posteriors``); 64
+dimensions (``digits``); what a step costs as a flow goes on (``cost``). Models are judged on fresh
+points against the exact density. Times are processor seconds of training on one thread. Of several seeds (which draw other
 training points and start the method differently) the median is shown, the range in brackets.
 Settings of every method are in ``neural_baselines/settings.toml``.
 """

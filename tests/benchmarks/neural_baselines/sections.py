@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from benchmarks.neural_baselines import manufactured, w2b
 from benchmarks.neural_baselines.methods import Method, settings, train_points
-from benchmarks.neural_baselines.scoring import FIGURES, from_solution, score, uvp
+from benchmarks.neural_baselines.scoring import (
+    FIGURES,
+    c2st,
+    c2st_neighbours,
+    from_solution,
+    score,
+    uvp,
+    w2,
+)
 from benchmarks.neural_baselines.targets import load
 
 import parabolic_ma as pma
@@ -28,6 +36,7 @@ _MAP_SEED = 70_000
 _LEAST_EIGENVALUE = 0.1  # of the potential behind a manufactured map
 _POSTERIOR_SAMPLES = 200_000
 _BY_POTENTIAL = ("mix1", "ring", "banana")
+_DIGITS, _JITTER = 1347, 0.05
 _COST_STEPS = {"refit": 60, "dual": 16, "composed": 4}
 
 
@@ -156,6 +165,43 @@ def bayesian(request: Request) -> Iterator[Row]:
             }
 
 
+def digits(request: Request) -> Iterator[Row]:
+    """Pictures of 8 by 8 handwritten digits, with a little noise: 1347 to learn, 450 to judge."""
+    from sklearn.datasets import load_digits
+
+    for seed in range(request.seeds):
+        rng = np.random.default_rng(seed)
+        points = load_digits().data / 16.0
+        points = rng.permutation(points) + _JITTER * rng.standard_normal(points.shape)
+        train, test = points[:_DIGITS], points[_DIGITS:]
+        normal = pma.Gaussian(train.mean(axis=0), np.cov(train.T))
+        problem = pma.TransportProblem(pma.Gaussian(np.zeros(64), 1.0), pma.Samples(train))
+        solver = pma.NeuralFlow(
+            method="semidual", seed=seed, threads=1, **settings("digits", "digits")
+        )
+        solution, seconds = _timed(
+            lambda problem=problem, solver=solver: pma.solve(
+                problem, solver, raise_on_failure=False
+            )
+        )
+        models = {
+            "semidual": (solution.sample(len(test), seed + 1), {"cpu_seconds": seconds}),
+            "normal fit": (normal.sample(len(test), seed + 1), {}),
+            "training points": (train[: len(test)], {}),
+        }
+        for name, (drawn, row) in models.items():
+            yield {
+                "target": "digits",
+                "method": name,
+                "seed": seed,
+                **row,
+                "c2st": c2st(drawn, test),
+                "c2st_neighbours": c2st_neighbours(drawn, test),
+                "w2": w2(drawn, test),
+                "variance": float(drawn.var(axis=0).sum() / test.var(axis=0).sum()),
+            }
+
+
 def cost(_: Request) -> Iterator[Row]:
     """What a step costs late in a flow against early, in time and memory."""
     target = load("ring")
@@ -213,6 +259,16 @@ SECTIONS: dict[str, Section] = {
             "evidence_error": "log Z error",
             "mean_error": "mean error / sd",
             "sd_error": "sd error %",
+        },
+    ),
+    "digits": Section(
+        digits,
+        {
+            "cpu_seconds": "CPU s",
+            "c2st": "C2ST",
+            "c2st_neighbours": "C2ST 5 neighbours",
+            "w2": "W2",
+            "variance": "variance ratio",
         },
     ),
     "cost": Section(
