@@ -130,7 +130,7 @@ def test_sinkhorn(capsys):
     [
         (
             ["flow.toml", "--tol", "1e-6"],
-            "--tol is no setting of GridFlow, .* --shape, .*--t-final, --steps, --save-at; --solver",
+            "--tol is no setting of GridFlow, .* --shape, .*--t-final, --steps, --save-at; --so",
         ),
         (["flow.toml", "--richardson"], "--richardson is no setting of GridFlow"),
         (["flow.toml", "--max-steps", "3"], "--max-steps is no setting of GridFlow"),
