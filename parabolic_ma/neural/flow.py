@@ -36,7 +36,7 @@ from parabolic_ma.neural.least_squares import fit_gradients
 from parabolic_ma.neural.neural_map import NeuralMap
 from parabolic_ma.neural.potentials import ComposedPotential, NeuralPotential, SumPotential
 from parabolic_ma.neural.scene import Scene
-from parabolic_ma.neural.training import Best, Data
+from parabolic_ma.neural.training import Best, Data, Training
 
 __all__ = ["FlowSettings", "FlowTraining", "refit"]
 
@@ -65,7 +65,7 @@ class FlowSettings:
     seed: int
 
 
-class FlowTraining:
+class FlowTraining(Training):
     """Follows the flow from the Gaussian map, or from a given one, step by step.
 
     Parameters
@@ -134,11 +134,6 @@ class FlowTraining:
         self._kl = figures.get("kl", math.inf)
         self._offer(figures, pool)
         return {"t": self.t, "step_size": size, **row, **figures}
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the flow ended far from where it began."""
-        return self.best.lost
 
     def result(self) -> NeuralPotential:
         """Return a copy of the network as the flow left it; the best one if it has diverged."""
@@ -250,7 +245,8 @@ class FlowTraining:
         """Figures of the exact residual, where the target's potential is what defines it."""
         if self.side == "target" or self.settings.form == "composed" or self._by_data:
             return {}
-        return residual_figures(self.scene.residual(self.network, self._validation), self.scene)
+        found = self.scene.trial(self.network, self._validation)
+        return {"kl": math.inf} if found is None else residual_figures(found, self.scene)
 
 
 def refit(

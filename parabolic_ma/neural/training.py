@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from parabolic_ma.neural.potentials import NeuralPotential
 from parabolic_ma.typing import Array
 
-__all__ = ["Best", "Data", "Optimiser"]
+__all__ = ["Best", "Data", "Optimiser", "Training"]
 
 _CLIP = 5.0
 _LAST_RATE = 1e-5
@@ -124,3 +125,23 @@ class Best:
         """Put the best weights, if there are any, into a network."""
         if self._weights is not None:
             network.load_state_dict(self._weights)
+
+
+class Training:
+    """A network in training, with the best one so far."""
+
+    network: NeuralPotential
+    best: Best
+    exhausted: bool
+    """Whether nothing more is to be gained."""
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training ended far above where it began."""
+        return self.best.lost
+
+    def result(self) -> NeuralPotential:
+        """Return a copy of the best network."""
+        network = copy.deepcopy(self.network)
+        self.best.restore(network)
+        return network

@@ -30,7 +30,7 @@ from parabolic_ma.neural.figures import residual_figures
 from parabolic_ma.neural.least_squares import damped_step, parameter_jacobian
 from parabolic_ma.neural.potentials import LogSumExp, NeuralPotential
 from parabolic_ma.neural.scene import Residual, Scene
-from parabolic_ma.neural.training import Best, Optimiser
+from parabolic_ma.neural.training import Best, Optimiser, Training
 
 __all__ = ["VariationalTraining"]
 
@@ -50,7 +50,7 @@ _GAIN = 0.01  # least gain that counts, relative to KL
 _LEAST_GAIN = 3e-5  # nats
 
 
-class VariationalTraining:
+class VariationalTraining(Training):
     """Trains a network on the reference's side on ``E[-F]``.
 
     Parameters
@@ -121,17 +121,6 @@ class VariationalTraining:
         elif self._iterations and kl < self._reached + _PATIENCE * gain:
             self._since_gain += 1
         self.exhausted = self._since_gain >= _PATIENCE
-
-    @property
-    def diverged(self) -> bool:
-        """Whether training ended far above where it began."""
-        return self.best.lost
-
-    def result(self) -> NeuralPotential:
-        """Return a copy of the network with the smallest loss on the validation points."""
-        network = copy.deepcopy(self.network)
-        self.best.restore(network)
-        return network
 
     def _look(self) -> Residual:
         return self.scene.residual(self.network, self._validation)
