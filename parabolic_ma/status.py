@@ -28,8 +28,8 @@ class Status(enum.Enum):
         "the certificate says how far the map can be trusted."
     )
     MAX_STEPS = (
-        "The number of steps was used up before the tolerance was met. Raise max_steps, loosen "
-        "tol, or start from a coarser solution with initial=."
+        "The number of steps was used up before the tolerance was met. Raise max_steps (of a "
+        "network steps), loosen tol, or start from a coarser solution with initial=."
     )
     LOST_CONVEXITY = (
         "The potential is not convex where there is mass, so its gradient is not a transport map. "

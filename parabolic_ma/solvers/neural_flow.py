@@ -42,6 +42,7 @@ _MOST_COMPOSED = 4
 _LARGEST_POLISHED = 1500  # parameters of a network for second-order steps
 _LARGEST_NUMBER = 1e30  # beyond it single precision overflows
 _NONCONVEX = 1e-3  # share of fresh points at which a converged potential may bend down
+_FEWEST_EFFECTIVE = 0.05  # share of the points, below which a map is not what was asked for
 _FRESH = 77_777  # seeds of the points that judge are this far from those that train
 
 
@@ -280,6 +281,8 @@ class NeuralFlow:
             found = judge(state.scene, transport, self.seed + _FRESH, known_density=known)
         if status is Status.CONVERGED and found.nonconvex > _NONCONVEX:
             status = Status.LOST_CONVEXITY
+        elif status is Status.CONVERGED and found.effective_sample_size < _FEWEST_EFFECTIVE:
+            status = Status.MAX_STEPS if self.time_limit is None else Status.OUT_OF_TIME
         return Solution(
             problem=problem,
             map=transport,

@@ -98,14 +98,15 @@ def test_every_section_makes_its_rows_and_a_table(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sections, "train_points", lambda: 500)
     monkeypatch.setattr(sections.w2b, "DIMENSIONS", (2,))
     monkeypatch.setattr(sections.posteriors, "names", lambda: ("kilpisjarvi_mod",))
-    monkeypatch.setattr(sections, "_DIGITS", 1700)  # leaves 97 to judge
+    monkeypatch.setattr(sections, "_DIGITS", 660)
+    monkeypatch.setattr(sections, "_JUDGED", 60)
     monkeypatch.setattr(sections, "_COST_STEPS", dict.fromkeys(("refit", "dual", "composed"), 2))
     monkeypatch.setattr(sections, "score", partial(score, n=400))
 
     def affine(target: Target, points: Array, _: int) -> Fitted:
         return from_map(lambda y: points.mean(axis=0) + points.std(axis=0) * y, target.dim)
 
-    request = sections.Request([Method("affine", "ours", affine)], ["mix1"], 2, None)
+    request = sections.Request([Method("affine", "ours", affine)], ["mix1"], 1, None)
     for name, section in sections.SECTIONS.items():
         rows = list(section.rows(request))
         assert rows, name
@@ -116,3 +117,9 @@ def test_every_section_makes_its_rows_and_a_table(monkeypatch: pytest.MonkeyPatc
         text = bench_neural.table(rows, section.columns)
         assert text.splitlines()[0].startswith("target")
         assert len({(r["target"], r["method"]) for r in rows}) == len(text.splitlines()) - 1
+
+
+def test_the_table_shows_the_median_and_the_range_of_the_seeds() -> None:
+    rows = [{"target": "a", "method": "b", "kl": kl, "d": 3} for kl in (0.5, 0.1, 0.2)]
+    text = bench_neural.table(rows, {"kl": "KL", "d": "d"})
+    assert text.splitlines()[1].split() == ["a", "b", "0.2", "[0.1,", "0.5]", "3"]

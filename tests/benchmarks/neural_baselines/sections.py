@@ -36,7 +36,7 @@ _MAP_SEED = 70_000
 _LEAST_EIGENVALUE = 0.1  # of the potential behind a manufactured map
 _POSTERIOR_SAMPLES = 200_000
 _BY_POTENTIAL = ("mix1", "ring", "banana")
-_DIGITS, _JITTER = 1347, 0.05
+_DIGITS, _JUDGED, _JITTER = 1347, 450, 0.05
 _COST_STEPS = {"refit": 60, "dual": 16, "composed": 4}
 
 
@@ -173,7 +173,7 @@ def digits(request: Request) -> Iterator[Row]:
         rng = np.random.default_rng(seed)
         points = load_digits().data / 16.0
         points = rng.permutation(points) + _JITTER * rng.standard_normal(points.shape)
-        train, test = points[:_DIGITS], points[_DIGITS:]
+        train, test = points[:_DIGITS], points[-_JUDGED:]
         normal = pma.Gaussian(train.mean(axis=0), np.cov(train.T))
         problem = pma.TransportProblem(pma.Gaussian(np.zeros(64), 1.0), pma.Samples(train))
         solver = pma.NeuralFlow(

@@ -108,3 +108,14 @@ def test_a_target_that_fails_on_the_way_ends_the_run_with_its_last_good_state() 
     with pytest.raises(pma.ConvergenceError, match="DIVERGED") as caught:
         solve(NORMAL, target, steps=20)
     assert caught.value.solution.kl < 1.0
+
+
+def test_a_map_that_is_far_from_its_target_at_the_end_has_not_converged() -> None:
+    """The scale of a potential above three dimensions is not known beforehand."""
+    target = pma.Potential(lambda x: 0.125 * np.sum((x - 4.0) ** 2, axis=1), 5)
+    reference = pma.Gaussian(np.zeros(5), 1.0)
+    with pytest.raises(pma.ConvergenceError, match=r"MAX_STEPS.* effective samples") as caught:
+        solve(reference, target, steps=2)
+    assert caught.value.solution.status is pma.Status.MAX_STEPS
+    with pytest.raises(pma.ConvergenceError, match="OUT_OF_TIME"):
+        solve(reference, target, time_limit=0.01)
