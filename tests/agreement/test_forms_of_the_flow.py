@@ -30,7 +30,7 @@ def ratio() -> LogitNetwork:
     network = LogitNetwork(2, 4).double()
     with torch.no_grad():
         network.output.zero_()
-        network.symmetric.copy_(0.5 * SLOPE * torch.eye(2))
+        network.symmetric.copy_(0.5 * SLOPE * torch.eye(2, dtype=torch.float64))
         network.linear.copy_(SHIFT)
     return network
 
@@ -83,7 +83,7 @@ def test_the_composition_is_that_of_affine_maps() -> None:
 
 @pytest.mark.parametrize("form", [refitted, composed])
 def test_the_dual_form_agrees_to_second_order_in_the_step(form) -> None:
-    gaps = [float((dual_back(s, form(s)) - POINTS).abs().max()) for s in (0.125, 0.0625, 0.03125)]
+    gaps = [float((dual_back(s, form(s)) - POINTS).abs().max()) for s in (1 / 16, 1 / 32, 1 / 64)]
     ratios = [gaps[0] / gaps[1], gaps[1] / gaps[2]]
     # a gap of a s^2 + b s^3: the ratio is 4 + O(s)
     assert 3.2 < ratios[0] < 4.8, gaps
