@@ -21,7 +21,7 @@ __all__ = [
 class Status(enum.Enum):
     """How a run ended; the value of a member is the sentence shown to the user."""
 
-    CONVERGED = "The tolerance was met, or a flow reached its end."
+    CONVERGED = "The tolerance was met, a flow reached its end, or a training used its budget."
     STALLED = (
         "The residual stopped falling above the tolerance. Try a finer grid, the other side "
         '(side="target" or "reference"), or inner="cell" when neither measure is log-concave; '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ _CHUNK = 4096  # points at a time
 _STARTS = 1024  # candidates for the start of an inversion
 _MOST_NEWTON = 60
 _MOST_HALVINGS = 30
+_MET = 1e-6  # relative, beyond which an inverse was not found and is nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ class NeuralMap:
         return restore(_in_parts(move, points), form)
 
     def inverse(self, x: Array) -> Array:
-        """Preimage ``S(x)``, of the shape of ``x``."""
+        """Preimage ``S(x)``, of the shape of ``x``; nan where none was found."""
         points, form = as_points(x, self.dim, "x")
         move = self._back if self.side == "reference" else self._along
         return restore(_in_parts(move, points), form)
@@ -106,7 +108,11 @@ class NeuralMap:
             with torch.no_grad():
                 self._starts.append((wide, self.network.jet(wide).value))
         wanted = self.frame.encode_image(points)
-        return self.frame.decode_source(invert_gradient(self.network, wanted, *self._starts[0]))
+        found = invert_gradient(self.network, torch.nan_to_num(wanted), *self._starts[0])
+        with torch.no_grad():
+            off = (self.network.jet(found).gradient - wanted).abs().amax(-1)
+        met = off <= _MET * (1.0 + wanted.abs().amax(-1))  # False where a point is no number
+        return self.frame.decode_source(torch.where(met[:, None], found, math.nan))
 
     def _own(self, points: Array) -> Array:
         values = self.frame.scale**2 * self._jet(points).value.numpy()

@@ -164,7 +164,7 @@ class LogSumExp(NeuralPotential):
         mean = mean_a + mean_s * y
         cross = mean_sa[..., :, None] * y[:, None, :]
         square = y[:, :, None] * y[:, None, :]
-        second = mean_aa.view(-1, n, d, d) + cross + cross.mT + mean_ss[..., None] * square
+        second = mean_aa.view(self.groups, n, d, d) + cross + cross.mT + mean_ss[..., None] * square
         covariance = (second - mean[..., :, None] * mean[..., None, :]) / tau[:, :, None, None]
         a = functional.softplus(self.raw_quadratic)
         diagonal = a + mean_s.sum(0)

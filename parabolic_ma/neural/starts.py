@@ -15,12 +15,13 @@ from parabolic_ma.neural.neural_map import NeuralMap
 from parabolic_ma.neural.potentials import (
     InputConvexNetwork,
     LogSumExp,
+    MultilayerNetwork,
     NeuralPotential,
     inverse_softplus,
 )
 from parabolic_ma.neural.scene import Scene
 
-__all__ = ["fit_to_gradients", "start_at_identity", "start_from_map"]
+__all__ = ["fit_to_gradients", "set_identity", "start_at_identity", "start_from_map"]
 
 _SOFT = 0.9  # share of the identity's curvature that the soft maxima have at first
 _BATCH = 512
@@ -53,6 +54,27 @@ def start_at_identity(
         generator = torch.Generator().manual_seed(seed)
         wide = 1.5 * torch.randn(4096, network.dim, generator=generator, dtype=torch.float64)
         fit_to_gradients(network, wide, wide, iterations=300, seed=seed)
+
+
+def set_identity(network: NeuralPotential) -> bool:
+    """Make a network the identity exactly, where its kind can be; tells whether it is.
+
+    Pieces of a soft maximum that are all the same leave a parabola. Nothing could be trained from
+    there, since they would stay the same: it is something to compare with.
+    """
+    with torch.no_grad():
+        if isinstance(network, LogSumExp):
+            network.slopes.zero_()
+            network.offsets.zero_()
+            network.raw_curvatures.fill_(inverse_softplus(_SOFT / network.groups))
+            network.raw_quadratic.fill_(inverse_softplus(1.0 - _SOFT))
+            return True
+        if isinstance(network, MultilayerNetwork):
+            network.output.zero_()
+            network.linear.zero_()
+            network.raw_quadratic.fill_(inverse_softplus(1.0))
+            return True
+    return False
 
 
 def _tangents(network: LogSumExp, places: Tensor, seed: int) -> None:

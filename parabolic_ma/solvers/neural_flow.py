@@ -41,6 +41,7 @@ _RATES = {
 _MOST_COMPOSED = 4
 _LARGEST_POLISHED = 1500  # parameters of a network for second-order steps
 _LARGEST_NUMBER = 1e30  # beyond it single precision overflows
+_LARGEST_SEED = 1 << 62
 _NONCONVEX = 1e-3  # share of fresh points at which a converged potential may bend down
 _FEWEST_EFFECTIVE = 0.05  # share of the points, below which a map is not what was asked for
 _FRESH = 77_777  # seeds of the points that judge are this far from those that train
@@ -183,6 +184,16 @@ class NeuralFlow:
                 f"device={self.device!r} is not there: networks train on the CPU in this release; "
                 'give device="cpu"'
             )
+        if self.seed > _LARGEST_SEED:
+            raise InputError(f"seed must be at most 2^62, got {self.seed}")
+        self._check_form()
+
+    def _check_form(self) -> None:
+        """Refuse settings of a flow that its method does not have."""
+        if self.density == "exact" and self.method != "score":
+            raise InputError(
+                f'density="exact" belongs to method="score"; got method={self.method!r}'
+            )
         if self.form != "refit" and self.method != "logistic":
             raise InputError(
                 f'form={self.form!r} needs method="logistic", which learns the log density ratio '
@@ -266,6 +277,8 @@ class NeuralFlow:
         training = state.training
         if self._fraction(len(state.rows), state) < 1.0 and not training.exhausted:
             return None
+        if not state.rows:
+            return Status.OUT_OF_TIME
         return Status.DIVERGED if training.diverged else Status.CONVERGED
 
     def finish(self, problem: TransportProblem, state: NeuralState, status: Status) -> Solution:
@@ -365,6 +378,11 @@ class NeuralFlow:
             )
         order = np.random.default_rng(self.seed).permutation(len(points))
         first = max(int(self.held_out * len(points)), problem.dim + 1)
+        if len(points) - first < 10 * (problem.dim + 1):
+            raise InputError(
+                f"held_out={self.held_out} leaves {len(points) - first} of {len(points)} points to "
+                f"learn from; at least {10 * (problem.dim + 1)} are needed: hold out a smaller part"
+            )
         kept, left = weights[order[first:]], weights[order[:first]]
         if method in {"score", "logistic"} and not np.all(kept == kept[0]):
             raise InputError(

@@ -119,3 +119,49 @@ def test_a_map_that_is_far_from_its_target_at_the_end_has_not_converged() -> Non
     assert caught.value.solution.status is pma.Status.MAX_STEPS
     with pytest.raises(pma.ConvergenceError, match="OUT_OF_TIME"):
         solve(reference, target, time_limit=0.01)
+
+
+@pytest.mark.parametrize("method", ["likelihood", "semidual"])
+def test_normal_data_get_the_normal_fit_at_least(method: str) -> None:
+    """The Gaussian map is among what held-out data choose from: 800 points tell no more."""
+    rng = np.random.default_rng(5)
+    cov = 1.5 * np.eye(5) + 0.4
+    data = rng.multivariate_normal(np.arange(5.0), cov, 800)
+    fresh = rng.multivariate_normal(np.arange(5.0), cov, 4000)
+    solution = solve(pma.Gaussian(np.zeros(5), 1.0), pma.Samples(data), method=method, steps=2)
+    exact = pma.Gaussian(np.arange(5.0), cov)
+    # 20 parameters of 800 points cost 20 / 1600 nats on average, and a few times that at most
+    assert -solution.log_prob(fresh).mean() < exact.potential(fresh).mean() + 0.05
+
+
+def test_points_without_an_answer_are_nan() -> None:
+    target = pma.Gaussian([1.0, 0.0], [[2.0, 0.5], [0.5, 1.0]])
+    found = solve(NORMAL, target, steps=2)
+    bad = np.array([[np.nan, 0.0], [np.inf, 0.0], [0.0, 0.0]])
+    assert np.isnan(found.map.inverse(bad)[:2]).all()
+    assert np.isfinite(found.map.inverse(bad)[2]).all()
+    assert np.isnan(found.log_prob(bad)[:2]).all()
+    far = np.array([[1e9, 0.0], [0.0, -1e12]])
+    there = found.map(found.map.inverse(far))
+    assert (np.isnan(there) | (abs(there - far) < 1e-5 * abs(far).max())).all()
+
+
+def test_no_points_are_no_points() -> None:
+    found, none = solve(NORMAL, NORMAL, steps=1), np.zeros((0, 2))
+    assert found.map(none).shape == found.map.inverse(none).shape == found.sample(0).shape == (0, 2)
+    assert found.log_prob(none).shape == (0,)
+
+
+def test_a_run_without_a_step_is_out_of_time() -> None:
+    with pytest.raises(pma.ConvergenceError, match="OUT_OF_TIME"):
+        solve(NORMAL, NORMAL, time_limit=1e-9)
+
+
+@pytest.mark.parametrize(("settings", "text"), [
+    ({"seed": 2**70}, "seed must be at most"),
+    ({"method": "likelihood", "density": "exact"}, 'density="exact" belongs to method="score"'),
+    ({"held_out": 0.999, "steps": 1}, r"held_out=0.999 leaves 1 of 1000 points to learn from"),
+])  # fmt: skip
+def test_settings_that_cannot_work(settings: dict[str, object], text: str) -> None:
+    with pytest.raises(pma.InputError, match=text):
+        solve(NORMAL, pma.Samples(POINTS), **settings)
