@@ -204,7 +204,7 @@ def sample(
             x = solution.map(y)
             outside += _outside(solution, y, x)
             writer.append(x)
-    _summary("drew", total, outside, output)
+    _summary(solution, "drew", total, outside, output)
     return DONE
 
 
@@ -267,7 +267,7 @@ def push(
             unusable += len(given) - int(np.count_nonzero(np.isfinite(given).all(axis=1)))
             outside += _outside(solution, y, x)
             writer.append(carried)
-    _summary("carried", stop - start, outside, output)
+    _summary(solution, "carried", stop - start, outside, output)
     if unusable:
         say(f"{unusable} of them are not finite, and so are their images")
     return DONE
@@ -375,12 +375,12 @@ def _outside(solution: Solution, y: Array, x: Array) -> int:
     return len(own) - int(np.count_nonzero(box.contains(own)))
 
 
-def _summary(verb: str, total: int, outside: int, output: Path | None) -> None:
+def _summary(solution: Solution, verb: str, total: int, outside: int, output: Path | None) -> None:
     where = "" if output is None else f", wrote {output}"
-    say(
-        f"{verb} {total} points{where}; {outside} lay outside the box of the grid, where the map "
-        "is continued affinely"
-    )
+    remark = ""
+    if solution.fields is not None:  # a network has no box
+        remark = f"; {outside} lay outside the box of the grid, where the map is continued affinely"
+    say(f"{verb} {total} points{where}{remark}")
 
 
 def _parse_shard(shard: str | None) -> tuple[int, int]:
