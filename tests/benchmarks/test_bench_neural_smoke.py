@@ -98,7 +98,7 @@ def test_every_section_makes_its_rows_and_a_table(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sections, "train_points", lambda: 500)
     monkeypatch.setattr(sections.w2b, "DIMENSIONS", (2,))
     monkeypatch.setattr(sections.posteriors, "names", lambda: ("kilpisjarvi_mod",))
-    monkeypatch.setattr(sections, "_DIGITS", 660)
+    monkeypatch.setattr(sections, "_DIGITS", 760)
     monkeypatch.setattr(sections, "_JUDGED", 60)
     monkeypatch.setattr(sections, "_COST_STEPS", dict.fromkeys(("refit", "dual", "composed"), 2))
     monkeypatch.setattr(sections, "score", partial(score, n=400))
