@@ -13,8 +13,8 @@ from parabolic_ma.status import InputError, MissingExtraError
 __all__ = ["BackendInfo", "Kernels", "available", "get"]
 
 _MODULES = {
-    "numba": ("parabolic_ma.backends.numba_cpu", "numba", "numba"),
-    "numpy": ("parabolic_ma.backends.numpy_reference", "numpy", "numpy"),
+    "numba": ("parabolic_ma.backends.numba_cpu.kernels", "numba", "numba"),
+    "numpy": ("parabolic_ma.backends.numpy_reference.kernels", "numpy", "numpy"),
 }
 _DESCRIPTIONS = {
     "numba": "compiled kernels on the CPU; the default",

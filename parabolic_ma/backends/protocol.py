@@ -61,7 +61,7 @@ class Kernels(Protocol):
 
         Newton's equation is :math:`\mathrm{cof} H : \nabla^2 v - g \langle\nabla f, \nabla v\rangle
         - \sigma v = -(\det H - t_2)` with clipped cofactors, the drift weight g between det and t2
-        and a pseudo-time term; `numpy_newton.linearise` has the details.
+        and a pseudo-time term; `numpy_reference.newton.linearise` has the details.
 
         Parameters
         ----------

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parabolic_ma.backends import numba_inverse, numba_splines
+from parabolic_ma.backends.numba_cpu import inverse, splines
 from parabolic_ma.maps import to_torch
 from parabolic_ma.operators.legendre import maximised, pack
 from parabolic_ma.points import PointForm, as_points, restore
@@ -116,7 +116,7 @@ class GridMap:
     def own(self, points: Array) -> Array:
         """Gradient of the grid's potential at points of the grid's side, of their shape."""
         values, form = self._points(points)
-        images = numba_splines.gradient(*self._kernel_potential, values, self.threads)
+        images = splines.gradient(*self._kernel_potential, values, self.threads)
         return restore(images, form)
 
     def own_inverse(self, points: Array) -> Array:
@@ -127,7 +127,7 @@ class GridMap:
     def own_jacobian(self, points: Array) -> Array:
         """Jacobian of `own` at points of the grid's side, shape ``(n, d, d)``."""
         values, _ = self._points(points)
-        return numba_splines.jacobian(*self._kernel_potential, values, self.threads)
+        return splines.jacobian(*self._kernel_potential, values, self.threads)
 
     def own_log_abs_det_jacobian(self, points: Array) -> Array:
         """``log |det|`` of `own_jacobian`, shape ``(n,)``; minus infinity where it is singular."""
@@ -141,7 +141,7 @@ class GridMap:
     def own_potential(self, points: Array) -> Array:
         """The grid's potential at points of the grid's side, shape ``(n,)``."""
         values, _ = self._points(points)
-        return numba_splines.potential(*self._kernel_potential, values, self.threads)
+        return splines.potential(*self._kernel_potential, values, self.threads)
 
     def own_conjugate(self, points: Array) -> Array:
         """``max_y <x, y> - psi(y)`` at points ``x`` of the other side, shape ``(n,)``.
@@ -150,7 +150,7 @@ class GridMap:
         """
         values, _ = self._points(points)
         maximisers = self._solve(values)
-        value = numba_splines.potential(*self._kernel_potential, maximisers, self.threads)
+        value = splines.potential(*self._kernel_potential, maximisers, self.threads)
         paired: Array = np.einsum("ij,ij->i", values, maximisers)
         return paired - value
 
@@ -207,7 +207,7 @@ class GridMap:
 
     def _solve(self, points: Array) -> Array:
         """Solve ``own(y) = points`` for points ``(n, d)``."""
-        return numba_inverse.invert(*self._kernel_potential, *self._table, points, self.threads)
+        return inverse.invert(*self._kernel_potential, *self._table, points, self.threads)
 
     def _points(self, points: Array) -> tuple[Array, PointForm]:
         """Points as a contiguous, writable array: the one layout the kernels are compiled for."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from parabolic_ma.backends import numba_inverse, numba_splines
+from parabolic_ma.backends.numba_cpu import inverse, splines
 from parabolic_ma.solution import GridPotential
 from parabolic_ma.splines import convex_coefficients
 from parabolic_ma.status import InputError
@@ -70,7 +70,7 @@ def discrete_conjugate(
         shape = (*rows.shape[:-1], len(targets[axis]))
         best = np.empty(shape)
         where = np.empty(shape, dtype=np.int64)
-        numba_inverse.conjugate_rows(
+        inverse.conjugate_rows(
             np.ascontiguousarray(rows).reshape(-1, lengths[axis]),
             axes[axis],
             targets[axis],
@@ -116,11 +116,11 @@ def polished_conjugate(
 def pack(potential: GridPotential) -> tuple[Array, Array]:
     """Spline coefficients and geometry of a potential, as the kernels take them."""
     grid = potential.grid
-    coefficients = numba_splines.prefilter(potential.correction, potential.boundary)
+    coefficients = splines.prefilter(potential.correction, potential.boundary)
     if grid.dim == 1 and potential.boundary != "periodic":
         curvature = float(potential.matrix[0, 0]) * grid.spacing[0] ** 2
         coefficients = convex_coefficients(coefficients, curvature)
-    geometry = numba_splines.geometry(
+    geometry = splines.geometry(
         np.array(grid.box.lower),
         np.array(grid.box.upper),
         np.array(grid.spacing),
@@ -148,7 +148,7 @@ def maximised(
     )
     points = np.stack(np.meshgrid(*slopes, indexing="ij"), axis=-1)
     dim = len(slopes)
-    numba_inverse.polish(
+    inverse.polish(
         coefficients,
         geometry,
         potential.boundary == "periodic",
@@ -171,7 +171,7 @@ def _unrolled(
     # quadratic alone has it.
     centres = grid.points()
     affine = (centres - potential.center) @ potential.matrix + potential.image
-    images = numba_splines.gradient(coefficients, geometry, True, centres)
+    images = splines.gradient(coefficients, geometry, True, centres)
     reach = np.abs(np.linalg.solve(potential.matrix, (images - affine).T)).max(axis=1)
     ends = np.meshgrid(*([axis[0], axis[-1]] for axis in slopes), indexing="ij")
     corners = np.stack([end.ravel() for end in ends])

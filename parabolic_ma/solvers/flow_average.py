@@ -11,7 +11,7 @@ import copy
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from parabolic_ma.backends import numba_inverse, numba_splines
+from parabolic_ma.backends.numba_cpu import inverse, splines
 from parabolic_ma.grid import Grid
 from parabolic_ma.measures import GridDensity, Measure
 from parabolic_ma.operators.discretise import Discretisation
@@ -122,10 +122,10 @@ class AverageDensity:
             self._preimages = np.ascontiguousarray(start)
         y = self._preimages
         # the value at the start bounds the maximum from below, whatever the start is
-        values = np.einsum("ij,ij->i", self._points, y) - numba_splines.potential(
+        values = np.einsum("ij,ij->i", self._points, y) - splines.potential(
             coefficients, geometry, periodic, y
         )
-        numba_inverse.polish(coefficients, geometry, periodic, self._points, y, values)
+        inverse.polish(coefficients, geometry, periodic, self._points, y, values)
         grid = potential.grid
         lower, spacing = np.array(grid.box.lower), np.array(grid.spacing)
         if periodic:

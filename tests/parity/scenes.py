@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import parabolic_ma as pma
-from parabolic_ma.backends import numba_cpu, numpy_reference
+from parabolic_ma.backends.numba_cpu import kernels as numba_cpu
+from parabolic_ma.backends.numpy_reference import kernels as numpy_reference
 from parabolic_ma.operators.inner import InnerDensity, inner_density
 
 # Kernels in float64 differ by the order of sums and the fusing of products, some hundred roundings.

@@ -9,7 +9,7 @@ import pytest
 from parity.scenes import BACKENDS, Scene, compare, make_scene
 
 import parabolic_ma as pma
-from parabolic_ma.backends import numpy_reference
+from parabolic_ma.backends.numpy_reference import kernels as numpy_reference
 
 GHOSTS = {"box": 0, "periodic": 2, "free": 3}
 

@@ -28,7 +28,8 @@ from parity.scenes import (
 )
 
 import parabolic_ma as pma
-from parabolic_ma.backends import numba_math, numpy_reference
+from parabolic_ma.backends.numba_cpu import maths as numba_math
+from parabolic_ma.backends.numpy_reference import kernels as numpy_reference
 from parabolic_ma.linear.multigrid import Multigrid
 from parabolic_ma.operators.transfer import cubic_weights, overlap_weights, prolongation_weights
 

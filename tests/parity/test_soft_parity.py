@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from parabolic_ma import backends
-from parabolic_ma.backends import numba_cpu, numba_soft, numpy_reference
+from parabolic_ma.backends.numba_cpu import kernels as numba_cpu
+from parabolic_ma.backends.numba_cpu import soft as numba_soft
+from parabolic_ma.backends.numpy_reference import kernels as numpy_reference
 
 # Exponents are sums of two numbers, rounded to 2^-53 of their size, and so are the results.
 RELATIVE = 1e-12

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parabolic_ma import splines
-from parabolic_ma.backends import numba_splines
+from parabolic_ma.backends.numba_cpu import splines as numba_splines
 from parabolic_ma.status import InputError
 
 # The prefilter's condition number is 3 an axis and the sums have 16 terms: some 100 roundings.

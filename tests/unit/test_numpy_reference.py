@@ -9,7 +9,7 @@ import pytest
 from scipy.interpolate import BSpline
 
 import parabolic_ma as pma
-from parabolic_ma.backends import numpy_reference as kernels
+from parabolic_ma.backends.numpy_reference import kernels
 from parabolic_ma.operators.inner import inner_density
 
 BOX = [(-2.0, 3.0), (-1.5, 1.5)]

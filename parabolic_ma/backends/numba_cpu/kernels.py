@@ -1,24 +1,14 @@
-"""The NumPy backend: every kernel of the protocol in whole-array arithmetic, to be read.
-
-It is the reference that the compiled backends are tested against; solves take two to ten times as
-long as with them.
-"""
+"""The Numba backend: every kernel of the protocol, compiled for the CPU."""
 
 from __future__ import annotations
 
-from parabolic_ma.backends.numpy_cells import (
+from parabolic_ma.backends.numba_cpu.cells import (
     apply_nine,
     cell_images,
     linearise_cells,
     running_sums,
 )
-from parabolic_ma.backends.numpy_cells_1d import (
-    cell_images_1d,
-    linearise_cells_1d,
-    quantiles_1d,
-    running_sums_1d,
-)
-from parabolic_ma.backends.numpy_flow import (
+from parabolic_ma.backends.numba_cpu.flow import (
     flow_coefficients,
     flow_coefficients_1d,
     flow_rate,
@@ -27,8 +17,8 @@ from parabolic_ma.backends.numpy_flow import (
     solve_flow_1d,
     upwind_rows,
 )
-from parabolic_ma.backends.numpy_krylov import axpy, cell_masses, dots, norm_weight
-from parabolic_ma.backends.numpy_multigrid import (
+from parabolic_ma.backends.numba_cpu.krylov import axpy, cell_masses, dots, norm_weight
+from parabolic_ma.backends.numba_cpu.multigrid import (
     chebyshev,
     coarsen_rows,
     dense_matrix,
@@ -40,7 +30,7 @@ from parabolic_ma.backends.numpy_multigrid import (
     restrict,
     solve_dense,
 )
-from parabolic_ma.backends.numpy_newton import (
+from parabolic_ma.backends.numba_cpu.newton import (
     add_correction,
     convexify,
     fields,
@@ -48,18 +38,22 @@ from parabolic_ma.backends.numpy_newton import (
     inner_row,
     linearise,
 )
-from parabolic_ma.backends.numpy_newton_1d import (
+from parabolic_ma.backends.numba_cpu.newton_1d import (
     average_log_1d,
+    cell_images_1d,
     fields_1d,
     fill_ghosts_1d,
     gradient_norm_1d,
     inner_row_1d,
     interpolate_1d,
     linearise_1d,
+    linearise_cells_1d,
+    quantiles_1d,
+    running_sums_1d,
     solve_rows_1d,
 )
-from parabolic_ma.backends.numpy_soft import soft_conjugate_rows
-from parabolic_ma.backends.numpy_transfer import average_log, interpolate
+from parabolic_ma.backends.numba_cpu.soft import soft_conjugate_rows
+from parabolic_ma.backends.numba_cpu.transfer import average_log, interpolate
 
 __all__ = [
     "add_correction",

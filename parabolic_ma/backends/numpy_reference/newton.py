@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import kernel, mismatch
+from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
 
 GAUSSIAN, MIXTURE, UNIFORM, TABLE = 0, 1, 2, 3
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly

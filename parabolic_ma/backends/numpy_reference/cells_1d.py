@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_cells import locate_cell
-from parabolic_ma.backends.numpy_common import kernel, mismatch
-from parabolic_ma.backends.numpy_newton import spline_slopes, spline_weights
+from parabolic_ma.backends.numpy_reference.cells import locate_cell
+from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
+from parabolic_ma.backends.numpy_reference.newton import spline_slopes, spline_weights
 
 
 @kernel

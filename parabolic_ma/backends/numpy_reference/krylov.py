@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import kernel
+from parabolic_ma.backends.numpy_reference.common import kernel
 
 
 @kernel

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import kernel
-from parabolic_ma.backends.numpy_newton import (
+from parabolic_ma.backends.numpy_reference.common import kernel
+from parabolic_ma.backends.numpy_reference.newton import (
     EXTENSION,
     derivatives,
     eigenvalues,
     extended_log,
     inner_potential,
 )
-from parabolic_ma.backends.numpy_newton_1d import (
+from parabolic_ma.backends.numpy_reference.newton_1d import (
     derivatives_1d,
     fill_ghosts_1d,
     inner_potential_1d,

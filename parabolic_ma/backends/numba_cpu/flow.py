@@ -15,8 +15,8 @@ import math
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_math import log
-from parabolic_ma.backends.numba_newton import (
+from parabolic_ma.backends.numba_cpu.maths import log
+from parabolic_ma.backends.numba_cpu.newton import (
     _F1,
     _F2,
     _H11,
@@ -29,7 +29,7 @@ from parabolic_ma.backends.numba_newton import (
     _tile_derivatives,
     _tile_inner,
 )
-from parabolic_ma.backends.numba_newton_1d import _tridiagonal, fill_ghosts_1d, inner_row_1d
+from parabolic_ma.backends.numba_cpu.newton_1d import _tridiagonal, fill_ghosts_1d, inner_row_1d
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_newton import EXTENSION
+from parabolic_ma.backends.numba_cpu.newton import EXTENSION
 
 _ROUNDING = 1e-9  # in cells: faces of the box lie on faces of the density's box but for rounding
 

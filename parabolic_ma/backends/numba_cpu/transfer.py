@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_math import exp, log
+from parabolic_ma.backends.numba_cpu.maths import exp, log
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_math import exp, log
+from parabolic_ma.backends.numba_cpu.maths import exp, log
 
 _LINES = 32  # most lines of the kernel in a block; a multiple of 8
 _NEGLIGIBLE = 46.0  # e^-46 = 1e-20: below rounding even if a whole line of such terms is left out

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import kernel, mismatch
-from parabolic_ma.backends.numpy_newton import (
+from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
+from parabolic_ma.backends.numpy_reference.newton import (
     derivatives,
     eigenvalues,
     elliptic_part,
@@ -210,7 +210,7 @@ def linearise_cells(
     r"""Assemble the conservative equation: mass of the image of a cell = :math:`c \nu h_1 h_2`.
 
     ``rows`` gets a clipped, elliptic quasi-Newton matrix in the form of the multigrid, as
-    `numpy_newton.linearise` makes it, with the mean density of the octagon (at most a factor 3
+    `newton.linearise` makes it, with the mean density of the octagon (at most a factor 3
     from that at the cell's image, and so large that t2 is at most the cap) in place of m and the
     derivative of its mass by a translation in place of :math:`g \nabla f`.
     ``nine[3, 3, nx, ny]`` is minus the exact derivative of the masses, scaled alike and with the
@@ -220,7 +220,7 @@ def linearise_cells(
     Returns
     -------
     (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|, residual)
-        As `numpy_newton.linearise` does, with the mean over the cell in place of ``m det``; the
+        As `newton.linearise` does, with the mean over the cell in place of ``m det``; the
         extended mass is that of the cells whose image has none.
     """
     h1, h2 = axis1[1] - axis1[0], axis2[1] - axis2[0]

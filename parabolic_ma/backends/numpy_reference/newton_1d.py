@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import gather, kernel, log_average, mismatch
-from parabolic_ma.backends.numpy_newton import (
+from parabolic_ma.backends.numpy_reference.common import gather, kernel, log_average, mismatch
+from parabolic_ma.backends.numpy_reference.newton import (
     EXTENSION,
     GAUSSIAN,
     MIXTURE,
@@ -39,7 +39,7 @@ def fill_ghosts_1d(u, mode):
 
 
 def inner_potential_1d(kind, params, table, x):
-    r"""Return :math:`\log m` and :math:`f'`, :math:`f = -\log m`; see `numpy_newton`."""
+    r"""Return :math:`\log m` and :math:`f'`, :math:`f = -\log m`; see `newton`."""
     if kind in (GAUSSIAN, MIXTURE):
         constant, mean, precision = params.reshape(-1, 3).T
         g = precision * (x[:, None] - mean)

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_newton import derivatives_row, inner_row
+from parabolic_ma.backends.numba_cpu.newton import derivatives_row, inner_row
 
 _NODES = np.array([0.5 - math.sqrt(0.15), 0.5, 0.5 + math.sqrt(0.15)])
 _WEIGHTS = np.array([5.0 / 18.0, 8.0 / 18.0, 5.0 / 18.0])

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_math import exp, log
+from parabolic_ma.backends.numba_cpu.maths import exp, log
 
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_common import gather, kernel
+from parabolic_ma.backends.numpy_reference.common import gather, kernel
 
 
 @kernel

@@ -1,7 +1,7 @@
 r"""Numba kernels that maximise ``<x, y> - psi(y)``: on a grid, and of the continued spline.
 
 The maximiser is the inverse of the gradient map, :math:`\nabla\psi(y) = x`, and the maximum is the
-conjugate :math:`\phi(x)`. Potentials are given as in `parabolic_ma.backends.numba_splines`:
+conjugate :math:`\phi(x)`. Potentials are given as in `parabolic_ma.backends.numba_cpu.splines`:
 coefficients ``c``, geometry ``g``, periodic or not.
 
 References
@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_splines import KERNEL_OPTIONS, in_chunks, local_1d, local_2d
+from parabolic_ma.backends.numba_cpu.splines import KERNEL_OPTIONS, in_chunks, local_1d, local_2d
 from parabolic_ma.typing import Array
 
 __all__ = ["conjugate_rows", "invert", "polish"]

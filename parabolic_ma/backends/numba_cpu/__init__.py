@@ -1,0 +1,1 @@
+"""The Numba backend: kernels compiled for the CPU; `kernels` is the whole set."""

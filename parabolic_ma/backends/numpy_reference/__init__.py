@@ -1,0 +1,1 @@
+"""The NumPy backend: kernels to be read; `kernels` is the whole set."""
