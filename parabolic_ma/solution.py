@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,14 +175,14 @@ class GridPotential:
     """``b``, shape ``(d,)``: where the quadratic part sends ``c``."""
     boundary: str
 
-    def quadratic(self) -> Array:
-        """The quadratic part at the cell centres, shape ``grid.shape``."""
-        dim = self.grid.dim
+    def quadratic(self, axes: Sequence[Array] | None = None) -> Array:
+        """The quadratic part at the cell centres, or on the tensor grid of other ``axes``."""
+        axes = self.grid.axes() if axes is None else axes
         shifted = [
-            (axis - c).reshape([-1 if j == k else 1 for j in range(dim)])
-            for k, (axis, c) in enumerate(zip(self.grid.axes(), self.center, strict=True))
+            (axis - c).reshape([-1 if j == k else 1 for j in range(self.grid.dim)])
+            for k, (axis, c) in enumerate(zip(axes, self.center, strict=True))
         ]
-        value = np.zeros(self.grid.shape)
+        value = np.zeros([len(axis) for axis in axes])
         for k, z in enumerate(shifted):
             value += (0.5 * self.matrix[k, k] * z + self.image[k]) * z
             for m in range(k):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+from parabolic_ma.backends.numba_cpu.threads import default_threads
 from parabolic_ma.backends.protocol import Kernels
 from parabolic_ma.status import InputError, MissingExtraError
 
-__all__ = ["BackendInfo", "Kernels", "available", "get"]
+__all__ = ["BackendInfo", "Kernels", "available", "get", "of_dimension"]
 
 _MODULES = {
-    "numba": ("parabolic_ma.backends.numba_cpu.kernels", "numba", "numba"),
+    "numba": ("parabolic_ma.backends.numba_cpu.threaded", "numba", "numba"),
     "numpy": ("parabolic_ma.backends.numpy_reference.kernels", "numpy", "numpy"),
 }
 _DESCRIPTIONS = {
@@ -31,8 +32,15 @@ class BackendInfo:
     description: str
 
 
-def get(name: str) -> Kernels:
+def get(name: str, threads: int | None = None) -> Kernels:
     """Return the kernels of a backend as a namespace.
+
+    Parameters
+    ----------
+    name : str
+    threads : int, optional
+        Most threads on large grids, for a backend that has them; without it, all the cores that
+        this process may use. No result depends on it.
 
     Raises
     ------
@@ -46,7 +54,30 @@ def get(name: str) -> Kernels:
     module, package, extra = _MODULES[name]
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(f"backend={name!r}", extra)
+    if name == "numba":
+        threaded = importlib.import_module("parabolic_ma.backends.numba_cpu.threaded")
+        return cast("Kernels", threaded.NumbaKernels(threads or default_threads()))
     return cast("Kernels", importlib.import_module(module))
+
+
+def of_dimension(kernels: Any, dim: int) -> Any:
+    """Return the kernels of a dimension under their names without it.
+
+    The kernels in the plane have plain names; those in space end in ``_3d``, and here
+    ``of_dimension(kernels, 3).down`` is ``kernels.down_3d``. What has no such variant is the same
+    in every dimension.
+    """
+    return kernels if dim == 2 else _Suffixed(kernels, f"_{dim}d")
+
+
+class _Suffixed:
+    def __init__(self, kernels: Any, suffix: str) -> None:
+        self._kernels = kernels
+        self._suffix = suffix
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._kernels, name + self._suffix, None)
+        return getattr(self._kernels, name) if found is None else found
 
 
 def available() -> list[BackendInfo]:

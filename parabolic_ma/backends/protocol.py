@@ -34,7 +34,8 @@ Everything of the multigrid is float32; ``M v`` is the left-hand side.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from parabolic_ma.typing import Array
 
@@ -42,7 +43,27 @@ __all__ = ["Kernels"]
 
 
 class Kernels(Protocol):
-    """A backend: a module with these functions."""
+    """A backend: these functions on its own kind of arrays."""
+
+    # Arrays: NumPy's on the CPU, those of a device elsewhere.
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = float) -> Array:
+        """Return an array of this backend with arbitrary contents."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = float) -> Array:
+        """Return an array of zeros of this backend."""
+
+    def asarray(self, values: Array) -> Array:
+        """Return a NumPy array's values in an array of this backend; itself on the CPU."""
+
+    def to_numpy(self, values: Array) -> Array:
+        """Return an array of this backend as a NumPy array; itself on the CPU."""
+
+    def record(self, launches: Callable[[], None]) -> Callable[[], None]:
+        """Return what repeats the kernels that ``launches`` calls, on the same arrays, faster.
+
+        On a device a graph of them; on the CPU ``launches`` itself. It must not look at results.
+        """
 
     # The equation in two dimensions.
 
@@ -117,13 +138,62 @@ class Kernels(Protocol):
         log_source <= highest``; a cell is not convex when det H is at most 1e-10 tr H.
         """
 
-    def add_correction(self, u: Array, v: Array, omega: float) -> None:
-        """``u += omega (v - mean v)`` in place, ghosts included; v padded, float32 or float64."""
+    def add_correction(self, u: Array, v: Array, out: Array) -> None:
+        """``out = u + v - mean v``, ghosts included; v padded, float32 or float64."""
 
-    def gradient_norm(self, v: Array, mass: Array, h1: float, h2: float) -> float:
-        r"""Return :math:`(\sum |\nabla v|^2 \mu)^{1/2}`; v padded, float32 or float64.
+    def gradient_norm(self, v: Array, weight: Array, floor: float, h1: float, h2: float) -> float:
+        r"""Return :math:`(\sum |\nabla v|^2 (w - f)^2)^{1/2}`; v padded, float32 or float64.
 
-        ``mass`` (nx, ny) float32 is that of each cell.
+        ``weight`` = w comes from `norm_weight`, ``floor`` = f: the summand's weight is the mass of
+        a cell over the largest.
+        """
+
+    # The certificate: arrays as rows of cells (rows, n), in any number of dimensions.
+
+    def judge_sums(
+        self, source: Array, log_det: Array, log_inner: Array, gradient: Array, leading: Array,
+        last: Array, shift: Array,
+    ) -> Array:  # fmt: skip
+        r"""Return seven sums over the cells and d more, of :math:`w = \nu` and b = m det.
+
+        Sum of w; of w F, F = log b - log nu; the largest log b, t; the sums of b exp(-t) and of
+        b F exp(-t); those of :math:`w |T - y|^2` and :math:`w |T - s|^2`; and of w (T - s).
+
+        Parameters
+        ----------
+        source, log_det, log_inner : (rows, n)
+        gradient : (rows, n, d)
+            T.
+        leading : (rows, d - 1)
+            Coordinates y of the rows on all axes but the last.
+        last : (n,)
+            Coordinates on the last axis.
+        shift : (d,)
+            s.
+        """
+
+    def residual_sums(
+        self, source: Array, log_det: Array, log_inner: Array, low: Array, high: Array, u: Array,
+        constant: float, tail: float, extension: float,
+    ) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
+        """Return what is known of the residual F once its constant is taken off.
+
+        The sum of w (2 tanh(F / 2))^2; where ``source >= tail`` the largest |F|, the smallest
+        ``low``, the largest ``high`` and the sum of w (u / max(low, extension))^2; the sum of w and
+        the number of cells where ``low <= extension``.
+        """
+
+    def mass_histogram(self, source: Array, lowest: float, step: float, bins: int) -> Array:
+        """Return sums of exp(source) by ``(source - lowest) / step``, a NumPy array (bins,)."""
+
+    def inverse_change(
+        self, after: Array, before: Array, spacing: tuple[float, float],
+        matrix: tuple[float, float, float], source: Array,
+    ) -> float:  # fmt: skip
+        r"""Return the sum of :math:`\nu |H^{-1} \nabla (a - b)|^2` on a plane grid.
+
+        ``after`` = a and ``before`` = b are padded; H is the Hessian of a and the quadratic with
+        ``matrix`` = (A11, A12, A22), the small eigenvalue lifted to 1e-4 of the large one.
         """
 
     # The conservative equation: inner mass of the image of every cell.
@@ -265,7 +335,7 @@ class Kernels(Protocol):
         ``coarse`` is padded by two a side; ``fine`` is not padded and may be a view.
         """
 
-    # The multigrid, all float32 but for the dense matrix.
+    # The multigrid, all float32 but for the dense matrix. Iterates are padded.
 
     def fill_ghosts(self, v: Array, mode: int) -> None:
         """Fill the frame of a padded array in place: axis 1 first, then whole rows, with corners.
@@ -276,48 +346,57 @@ class Kernels(Protocol):
     def residual(self, rows: Array, r: Array, v: Array, out: Array) -> None:
         """Write ``r - M v`` to ``out`` (nx, ny); v padded, ghosts filled."""
 
-    def chebyshev(
-        self, rows: Array, r: Array, v: Array, step: Array, mode: int, degree: int, low: float,
-        high: float, fresh: bool,
+    def down(
+        self, rows: Array, r: Array, v: Array, out: Array, coarse: Array, scale: Array, ix: Array,
+        wx: Array, iy: Array, wy: Array, mode: int, degree: int, low: float, high: float,
+        fresh: bool,
     ) -> None:  # fmt: skip
-        """Smooth ``M v = r`` by Chebyshev-Jacobi sweeps; v with its ghosts in place.
+        """Smooth ``M v = r`` and restrict what is left: the way down of a multigrid cycle.
 
-        The sweeps damp the spectrum of M / 2 between ``low`` and ``high``. ``fresh`` promises that
-        v is zero. ``step`` (nx, ny) is work and receives the last step.
+        Parameters
+        ----------
+        rows, r, v : (5, nx, ny), (nx, ny), (nx + 2, ny + 2)
+            The equations and the iterate, ghosts filled.
+        out : (nx + 2, ny + 2)
+            Output: v after ``degree`` Chebyshev-Jacobi sweeps, ghosts filled.
+        coarse, scale : (mx, my)
+            Output: ``scale * average(r - M out)`` by area overlap; and that factor.
+        ix, wx, iy, wy
+            Overlaps; see `parabolic_ma.operators.transfer.overlap_weights`.
+        mode : int
+            Ghost rule.
+        low, high : float
+            The sweeps damp the spectrum of M / 2 in this interval.
+        fresh : bool
+            Promises that v is zero: it is not read.
         """
 
-    def restrict(
-        self, fine: Array, coarse: Array, ix: Array, wx: Array, iy: Array, wy: Array, scale: Array
-    ) -> None:
-        """Write ``scale * average(fine)`` by area overlap to ``coarse``, of the shape of scale."""
+    def up(
+        self, rows: Array, r: Array, v: Array, out: Array, coarse: Array, ix: Array, wx: Array,
+        iy: Array, wy: Array, mode: int, degree: int, low: float, high: float,
+    ) -> None:  # fmt: skip
+        """Add a coarse correction and smooth: the way up. Write ``out``, v stays as it is.
+
+        ``coarse`` (mx + 2, my + 2), ghosts filled, is interpolated linearly: fine cell i takes
+        ``wx[i]`` of coarse row ``ix[i]`` and the rest of the next one. The rest as in `down`.
+        """
 
     def coarsen_rows(
         self, fine: Array, coarse: Array, scale: Array, ix: Array, wx: Array, iy: Array,
-        wy: Array, ratio_x: float, ratio_y: float, peclet: float, most: float,
-        share: float,
+        wy: Array, ratio_x: float, ratio_y: float, peclet: float, most: float, share: float,
     ) -> None:  # fmt: skip
         """Rediscretise rows on the next grid, diagonal 2; write ``coarse`` and ``scale``.
 
         Averages of a, d, x scale with the inverse square of the spacing ratios, p, q with the
         inverse, the pseudo-time term ``2 (1 - a - d)`` not at all; a and d are at least ``peclet``
         times the absolute values of p and q. ``scale`` is what the restricted right-hand sides are
-        multiplied by. `outflow` is applied where
-        ``share`` is positive.
+        multiplied by. `outflow` is applied where ``share`` is positive.
         """
 
     def outflow(self, rows: Array, most: float, share: float) -> None:
         """Raise outward drifts of face cells to ``min(share (a, d), most)``, in place.
 
         With linear ghosts nothing else holds a face cell.
-        """
-
-    def prolong_add(
-        self, coarse: Array, fine: Array, ix: Array, wx: Array, iy: Array, wy: Array
-    ) -> None:
-        """Add a padded coarse correction, interpolated linearly, to the interior of ``fine``.
-
-        Fine cell i takes ``wx[i]`` of padded coarse row ``ix[i]`` and the rest of the next one.
-        The ghosts of ``fine`` are left as they are.
         """
 
     def dense_matrix(self, rows: Array, mode: int) -> Array:
@@ -383,11 +462,13 @@ class Kernels(Protocol):
 
     # The Krylov iteration: vectors float32 or float64, sums carried in float64.
 
-    def cell_masses(self, log_source: Array, area: float, mass: Array) -> None:
-        """Write ``exp(log_source) area`` to ``mass``, float32."""
+    def norm_weight(self, log_source: Array, floor: float, weight: Array) -> float:
+        """Write ``sqrt(nu / max nu) + floor`` to ``weight`` (nx, ny) float32; return max log nu."""
 
-    def norm_weight(self, mass: Array, floor: float, weight: Array) -> None:
-        """Write ``sqrt(mass / max mass) + floor`` to ``weight``; both float32."""
+    def matrix_dots(
+        self, rows: Array, v: Array, r: Array, weight: Array
+    ) -> tuple[float, float, float]:
+        """Return `dots` of ``w = -M v`` and r; v padded, ghosts filled; w is not stored."""
 
     def dots(self, w: Array, r: Array, weight: Array) -> tuple[float, float, float]:
         """Return <w, w>, <w, r>, <r, r> with <x, y> = sum of weight x y."""

@@ -59,7 +59,7 @@ class ImplicitRows:
         free = mode == _QUADRATIC
         self._edge = _EDGE if free else (0.0, 0.0)
         self._grid = Multigrid(
-            kernels, (shape[0], shape[1]), _LINEAR if free else mode, widths, self._edge, degree=2
+            kernels, shape, _LINEAR if free else mode, widths, self._edge, degree=2
         )
         self._scale = np.empty(shape, np.float32)
         self._weight = weight
@@ -109,11 +109,11 @@ class ImplicitRows:
             if k == 0:
                 norms.clear()
             np.multiply(r, self._scale, out=grid.rhs[0], casting="same_kind")
-            grid.solve(1)
+            grid.solve()
             if k == len(self._directions):
                 self._directions.append((np.empty_like(v), np.empty_like(r)))
             z, w = self._directions[k]
-            z[:] = grid.v[0]
+            z[:] = grid.solution
             kernels.fill_ghosts(z, self.mode)
             kernels.residual(self._rows[:5], self._zero, z, w)  # w = -M z
             for j in range(k):

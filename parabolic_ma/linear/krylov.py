@@ -8,8 +8,8 @@ the outer Newton iteration (Eisenstat, Elman & Schultz, SIAM J. Numer. Anal. 20,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -24,48 +24,71 @@ class ConjugateResiduals:
 
     Parameters
     ----------
-    kernels : module
-        The backend.
     multigrid : Multigrid
         Preconditioner; its ``rhs[0]`` is the right-hand side.
+    weight : ndarray
+        Of every cell in the norm.
     matrix : callable
         ``matrix(v, out)`` writes minus the product with a padded ``v`` to ``out``.
+    matrix_dots : callable, optional
+        ``matrix_dots(v)`` returns the `dots` of minus the product and the right-hand side: it
+        tells, without storing the product, whether one cycle has done.
     """
 
     def __init__(
         self,
-        kernels: Any,
         multigrid: Multigrid,
+        weight: Array,
         matrix: Callable[[Array, Array], None],
+        matrix_dots: Callable[[Array], tuple[float, float, float]] | None = None,
     ) -> None:
-        self.kernels = kernels
-        self.matrix = matrix
+        self.kernels = multigrid.kernels
         self.multigrid = multigrid
-        shape = multigrid.shapes[0]
-        self.solution = np.empty((shape[0] + 2, shape[1] + 2), np.float32)
-        self.weight = np.empty(shape, np.float32)
+        self.weight = weight
+        self.matrix = matrix
+        self.matrix_dots = matrix_dots
+        self._solution: Array | None = None
         self._directions: list[tuple[Array, Array]] = []  # (z, M z), kept between calls
 
-    def solve(self, tolerance: float, cycles: int) -> tuple[int, float]:
-        """Solve from zero for ``multigrid.rhs[0]``, which is overwritten by the residual.
+    def solve(self, tolerance: float, cycles: int) -> tuple[Array, int, float]:
+        """Solve from zero for ``multigrid.rhs[0]``, which may be overwritten by the residual.
 
         Returns
         -------
+        solution : ndarray
+            Padded; overwritten by the next solve.
         cycles : int
             Cycles used.
         reduction : float
             Weighted residual norm relative to the right-hand side.
         """
+        grid = self.multigrid
+        grid.solve()
+        if self.matrix_dots is not None:
+            ww, wr, rr = self.matrix_dots(grid.solution)
+            whole = rr + 2.0 * wr + ww
+            if np.isfinite(whole) and 0.0 < whole <= tolerance**2 * rr:
+                return grid.solution, 1, math.sqrt(whole / rr)
+        return self._iterate(tolerance, cycles)
+
+    def _iterate(self, tolerance: float, cycles: int) -> tuple[Array, int, float]:
+        """Go on after the first cycle."""
         kernels, grid = self.kernels, self.multigrid
-        r, z = grid.rhs[0], grid.v[0]
-        self.solution[:] = 0
+        r, z = grid.rhs[0], grid.solution
+        if self._solution is None:
+            self._solution = kernels.empty(z.shape, np.float32)
+        solution = self._solution
+        solution[:] = 0
         first = None
         reduction = 1.0
         norms: list[float] = []
         for k in range(cycles):
-            grid.solve(1)
+            if k > 0:
+                grid.solve()
             if k == len(self._directions):
-                self._directions.append((np.empty_like(z), np.empty_like(r)))
+                self._directions.append(
+                    (kernels.empty(z.shape, np.float32), kernels.empty(r.shape, np.float32))
+                )
             zk, wk = self._directions[k]
             zk[:] = z
             self.matrix(z, wk)  # w = -M z
@@ -78,7 +101,7 @@ class ConjugateResiduals:
             if first is None:
                 first = rr
             if not (ww > 0.0 and np.isfinite(ww) and np.isfinite(wr)):
-                return k, reduction
+                return solution, k, reduction
             norms.append(ww)
             alpha = -wr / ww  # step along z; w carries the minus sign of the residual kernel
             left = rr - wr * wr / ww
@@ -87,9 +110,9 @@ class ConjugateResiduals:
                 # The norm sees rough errors only; a shorter step would leave its share of the
                 # smooth one, which the cycle has removed.
                 alpha, left = 1.0, whole
-            kernels.axpy(alpha, zk, self.solution)
+            kernels.axpy(alpha, zk, solution)
             kernels.axpy(alpha, wk, r)
             reduction = float(np.sqrt(max(left, 0.0) / max(first, 1e-300)))
             if reduction <= tolerance:
-                return k + 1, reduction
-        return cycles, reduction
+                return solution, k + 1, reduction
+        return solution, cycles, reduction

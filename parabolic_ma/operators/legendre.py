@@ -86,7 +86,11 @@ def discrete_conjugate(
 
 
 def polished_conjugate(
-    potential: GridPotential, slopes: Sequence[Array], *, threads: int = 1
+    potential: GridPotential,
+    slopes: Sequence[Array],
+    *,
+    threads: int = 1,
+    most: int | None = None,
 ) -> tuple[Array, Array]:
     r"""Conjugate of the C2 spline through a grid potential, continued outside its box.
 
@@ -96,21 +100,23 @@ def polished_conjugate(
     Parameters
     ----------
     potential : GridPotential
-        :math:`\psi`, in one or two dimensions.
+        :math:`\psi`, in one, two or three dimensions.
     slopes : sequence of d arrays
         Increasing coordinates of the tensor grid of points ``x``.
     threads : int
         Most threads to use.
+    most : int, optional
+        Cell centres to look at on each axis, evenly chosen; all without it.
 
     Returns
     -------
     conjugate : ndarray, shape (m_1, ..., m_d)
-        A lower bound of the conjugate, at least that over the cell centres.
+        A lower bound of the conjugate, at least that over those cell centres.
     maximisers : ndarray, shape (m_1, ..., m_d, d)
         The points ``y`` that attain it.
     """
     targets = _increasing("slopes", slopes, potential.grid.dim)
-    return maximised(potential, *pack(potential), targets, threads)
+    return maximised(potential, *pack(potential), targets, threads, most)
 
 
 def pack(potential: GridPotential) -> tuple[Array, Array]:
@@ -138,9 +144,10 @@ def maximised(
     geometry: Array,
     slopes: Sequence[Array],
     threads: int = 1,
+    most: int | None = None,
 ) -> tuple[Array, Array]:
     """Do the work of `polished_conjugate` on a potential that is packed already."""
-    values, nodes = _unrolled(potential, coefficients, geometry, slopes)
+    values, nodes = _unrolled(potential, coefficients, geometry, slopes, most)
     conjugate, indices = discrete_conjugate(values, nodes, slopes)
     # Contiguous, as Newton works in place on flat views of it.
     maximisers = np.ascontiguousarray(
@@ -161,12 +168,18 @@ def maximised(
 
 
 def _unrolled(
-    potential: GridPotential, coefficients: Array, geometry: Array, slopes: Sequence[Array]
+    potential: GridPotential,
+    coefficients: Array,
+    geometry: Array,
+    slopes: Sequence[Array],
+    most: int | None,
 ) -> tuple[Array, list[Array]]:
     """Values and nodes to maximise over; a periodic potential is repeated as far as is needed."""
     grid = potential.grid
     if potential.boundary != "periodic":
-        return potential.values(), list(grid.axes())
+        index = [_thinned(n, most) for n in grid.shape]
+        nodes = [axis[i] for axis, i in zip(grid.axes(), index, strict=True)]
+        return potential.quadratic(nodes) + potential.correction[np.ix_(*index)], nodes
     # The maximiser is A^-1 (x - b - grad u) + c, so no farther than |A^-1 grad u| from where the
     # quadratic alone has it.
     centres = grid.points()
@@ -185,10 +198,13 @@ def _unrolled(
         index.append(np.arange(first, last + 1))
         nodes.append(lower + (index[axis] + 0.5) * h)
     wrapped = np.ix_(*(np.mod(i, n) for i, n in zip(index, grid.shape, strict=True)))
-    mesh = np.meshgrid(*nodes, indexing="ij")
-    shifted = np.stack(mesh, axis=-1) - potential.center
-    quadratic = 0.5 * np.einsum("...i,ij,...j->...", shifted, potential.matrix, shifted)
-    return quadratic + shifted @ potential.image + potential.correction[wrapped], nodes
+    return potential.quadratic(nodes) + potential.correction[wrapped], nodes
+
+
+def _thinned(n: int, most: int | None) -> Array:
+    """Evenly chosen numbers below n, the first and the last among them, about ``most``."""
+    stride = 1 if most is None else max(1, n // most)
+    return np.append(np.arange(0, n - 1, stride), n - 1)
 
 
 def _increasing(name: str, axes: Sequence[Array], dim: int) -> list[Array]:

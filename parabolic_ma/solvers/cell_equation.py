@@ -58,8 +58,7 @@ class CellEquation(PointEquation):
         self.geometry = np.array([*grid.box.lower, *grid.spacing])
         self._pseudo_time = math.inf
         self.nine = np.empty((3, 3, *self.shape), np.float32)
-        self._exact = ConjugateResiduals(kernels, self.multigrid, self._apply)
-        self._exact.weight = self.linear.weight
+        self._exact = ConjugateResiduals(self.multigrid, self.weight, self._apply)
 
     def _apply(self, v: Array, out: Array) -> None:
         self.kernels.apply_nine(self.nine, v, out)
@@ -73,7 +72,7 @@ class CellEquation(PointEquation):
                 iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
                 self.sums, self.geometry, inner.kind, inner.params, inner.table, CLIP, pseudo_time,
                 PECLET, self.log_cap,
-                self.multigrid.rows[0], self.multigrid.rhs[0], self.multigrid.work[0], self.nine,
+                self.multigrid.rows[0], self.multigrid.rhs[0], self._tangent, self.nine,
             )
         )  # fmt: skip
         self._hold_faces()
@@ -88,9 +87,9 @@ class CellEquation(PointEquation):
         if measured.chi > _EXACT_BELOW or self._pseudo_time < _EXACT_TIME_STEP:
             return super()._solve(measured, tolerance)
         rhs = self.multigrid.rhs[0].copy()
-        used, reduction = self._exact.solve(_EXACT_TOLERANCE, _EXACT_CYCLES)
+        v, used, reduction = self._exact.solve(_EXACT_TOLERANCE, _EXACT_CYCLES)
         if reduction < _EXACT_USEFUL:
-            return self._exact.solution, used, reduction
+            return v, used, reduction
         self.multigrid.rhs[0][:] = rhs
         v, more, reduction = super()._solve(measured, tolerance)
         return v, used + more, reduction

@@ -15,10 +15,11 @@ from parabolic_ma.operators.monge_ampere import EXTENSION, OperatorFields
 from parabolic_ma.solution import Certificate, GridPotential
 from parabolic_ma.typing import Array
 
-__all__ = ["Convergence", "Judgement", "duality_gap", "judge", "tail_level"]
+__all__ = ["Convergence", "Judgement", "coarse_figures", "duality_gap", "judge", "tail_level"]
 
 _TAIL = 1e-6  # mass left out where a largest or smallest value is reported
-_CONJUGATE_CELLS = {1: 4096, 2: 256}  # most cells an axis for the conjugate's quadrature
+_BINS = 2000
+_CONJUGATE_CELLS = {1: 4096, 2: 256, 3: 48}  # most cells an axis for the conjugate's quadrature
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,22 @@ def judge(
     floored_mass : float
     """
     grid, source = problem.grid, problem.log_source
-    weight = np.exp(source) * grid.cell_volume
-    excess = parts.log_inner + parts.log_det - source
-    # by its logarithm: a map far off may leave nothing of the other density but underflow
-    log_balanced = parts.log_inner + parts.log_det
-    top = float(log_balanced.max())
-    balanced = np.exp(log_balanced - top)
+    volume = grid.cell_volume
+    fields = [_rows(f) for f in (source, parts.log_det, parts.log_inner)]
+    sums = _judge_sums(kernels, problem, parts, grid)
+    mean, under_inner = sums.mean, sums.under_inner
     # of normalised densities: 0 but for the discretisation, whatever constants the user added
-    constant = top + math.log(float(balanced.sum()) * grid.cell_volume)
+    constant = sums.log_balanced
     extrapolated = constant
     if convergence.extrapolate:
         extrapolated += (constant - convergence.coarse_constant) / 3.0
     scale = problem.inner.log_normalizer
-    mean = float(np.vdot(weight, excess))
     # 2 tanh(F / 2) = (m det - c nu) / mean: the residual for small ones, and at most 2 where the
     # potential is not convex, so that a cell of mass 1e-9 does not decide the norm
-    bounded = 2.0 * np.tanh(0.5 * (excess - constant))
-    residual = float(np.sqrt(np.vdot(weight, bounded**2)))
-    bulk = source >= tail_level(source, weight)
-    under_inner = float(np.vdot(balanced, excess)) / float(balanced.sum())
+    squared, largest, smallest, biggest, rounding, extended, cells = kernels.residual_sums(
+        *fields, _rows(parts.low), _rows(parts.high), _rows(u), constant,
+        tail_level(kernels, source, volume), EXTENSION,
+    )  # fmt: skip
 
     on_reference = problem.side == "reference"
     quadrature = problem.log_source_normalizer - scale
@@ -109,12 +107,12 @@ def judge(
         lower, upper = (problem.log_source_normalizer - scale - v for v in (under_inner, mean))
     mass_error = solver_constant - by_quadrature
 
-    w2 = squared_distance(grid, parts.gradient, weight)
+    w2 = sums.squared_distance
     if convergence.extrapolate:
         w2 += (w2 - convergence.coarse_w2) / 3.0
     own_change = convergence.changes[-1] if convergence.changes else math.nan
     stretch = convergence.map_change / own_change if own_change > 0.0 else 1.0
-    spread = math.sqrt(squared_spread(parts.gradient, weight))
+    spread = math.sqrt(sums.squared_spread)
     reasons: dict[str, str] = {}
     order = math.nan
     known = [c for c in convergence.changes if math.isfinite(c) and c > 0.0]
@@ -137,27 +135,27 @@ def judge(
             abs(constant - convergence.coarse_constant) / 3.0, abs(mass_error)
         )
     else:
-        evidence_error = _quadrature_error(weight) + problem.truncated_mass
+        evidence_error = _quadrature_error(np.exp(source)) + problem.truncated_mass
     w2_error = (
         abs(w2 - convergence.coarse_w2) / 3.0
         + 2.0 * math.sqrt(w2) * convergence.algebraic
         + problem.truncated_mass * sum(w * w for w in grid.box.widths)
     )
     certificate = Certificate(
-        residual=residual,
-        residual_max=float(np.abs(excess - constant)[bulk].max()),
-        rounding_floor=_rounding_floor(grid, u, parts.low, weight * bulk),
-        min_eigenvalue=float(parts.low[bulk].min()),
-        max_eigenvalue=float(parts.high[bulk].max()),
-        extension_mass=float(weight[parts.extended].sum()),
-        extension_cells=int(np.count_nonzero(parts.extended)),
+        residual=math.sqrt(squared * volume),
+        residual_max=largest,
+        rounding_floor=_rounding_floor(grid, rounding * volume),
+        min_eigenvalue=smallest,
+        max_eigenvalue=biggest,
+        extension_mass=extended * volume,
+        extension_cells=int(cells),
         floored_mass=floored_mass,
         truncated_mass=problem.truncated_mass,
         solver_constant=solver_constant,
         mass_error=mass_error,
         log_evidence_lower=lower,
         log_evidence_upper=upper,
-        duality_gap=duality_gap(kernels, problem, potential, parts.gradient),
+        duality_gap=duality_gap(kernels, problem, potential, sums.squared_distance),
         observed_order=order,
         map_error=map_error,
         log_evidence_error=evidence_error,
@@ -167,53 +165,70 @@ def judge(
     return Judgement(log_evidence, w2, kl, kl_reverse, certificate)
 
 
-def squared_distance(grid: Grid, gradient: Array, weight: Array) -> float:
+@dataclass(frozen=True)
+class _Sums:
+    """Means of the operator's parts under the two measures; densities as they are, in nats."""
+
+    mass: float
+    mean: float
+    """Of the log residual F under the grid side's measure."""
+    under_inner: float
+    """Of F under the other side's, by the change of variables."""
+    log_balanced: float
+    """Log of the other side's mass under the images of the cells."""
+    squared_distance: float
     """``sum |T(y) - y|^2 nu(y)`` over the cells, without the half."""
-    total = 0.0
-    for k, axis in enumerate(grid.axes()):
-        along = axis.reshape([-1 if j == k else 1 for j in range(grid.dim)])
-        total += float(np.vdot(weight, (gradient[..., k] - along) ** 2))
-    return total
-
-
-def squared_spread(gradient: Array, weight: Array) -> float:
+    squared_spread: float
     """Trace of the covariance of the image under the map."""
-    total = 0.0
-    for k in range(gradient.shape[-1]):
-        mean = float(np.vdot(weight, gradient[..., k]))
-        total += float(np.vdot(weight, (gradient[..., k] - mean) ** 2))
-    return total
 
 
-def inverse_change(difference: Array, bent: Array, low: Array, high: Array, weight: Array) -> float:
-    r"""Root mean square of ``H^{-1} d``: how far the inverse map moves when the map moves by d.
+def _judge_sums(
+    kernels: Any,
+    problem: Discretisation,
+    parts: OperatorFields,
+    grid: Grid,
+    log_source: Array | None = None,
+) -> _Sums:
+    """Take the sums on the problem's grid, or on a coarser one with its own log source."""
+    source = problem.log_source if log_source is None else log_source
+    *others, last = grid.axes()
+    leading = (
+        np.stack([m.ravel() for m in np.meshgrid(*others, indexing="ij")], axis=-1)
+        if others
+        else np.zeros((1, 0))
+    )
+    sums = kernels.judge_sums(
+        _rows(source), _rows(parts.log_det), _rows(parts.log_inner),
+        parts.gradient.reshape(-1, grid.shape[-1], grid.dim),
+        leading, last, problem.image,
+    )  # fmt: skip
+    volume = grid.cell_volume
+    mass, mean, top, balanced, under, moved, second, *first = sums
+    return _Sums(
+        mass * volume,
+        mean * volume,
+        under / balanced,
+        top + math.log(balanced * volume),
+        moved * volume,
+        second * volume - float(np.sum((np.array(first) * volume) ** 2)),
+    )
 
-    With ``S`` the grid's own map and ``T`` its inverse, a change d of S at x changes T at
-    ``y = S(x)`` by ``-H(x)^{-1} d(x)``, and x is distributed as y's image, so the mean is that
-    under the other side's measure.
 
-    Parameters
-    ----------
-    difference : ndarray, shape (*shape, d)
-        ``d``, in one or two dimensions.
-    bent : ndarray, shape (*shape, d)
-        ``H d``.
-    low, high : ndarray, shape (*shape)
-        Eigenvalues of H; the small one is lifted to a ten-thousandth of the large one.
-    weight : ndarray, shape (*shape)
-    """
-    squared = np.sum(difference**2, axis=-1)
-    floor = 1e-4 * np.abs(high) + 1e-300
-    # d splits into its parts along the two eigenvectors: <d, H d> = l1 |d1|^2 + l2 |d2|^2
-    gap = np.where(high - low > 1e-12 * np.abs(high), high - low, np.inf)
-    along_high = np.clip((np.sum(difference * bent, axis=-1) - low * squared) / gap, 0.0, squared)
-    along_low = squared - along_high
-    moved = along_low / np.maximum(low, floor) ** 2 + along_high / np.maximum(high, floor) ** 2
-    return math.sqrt(float(np.vdot(weight, moved)))
+def coarse_figures(
+    kernels: Any, problem: Discretisation, grid: Grid, parts: OperatorFields, log_source: Array
+) -> tuple[float, float]:
+    """Squared distance and log constant on a coarser grid."""
+    sums = _judge_sums(kernels, problem, parts, grid, log_source)
+    return sums.squared_distance / sums.mass, sums.log_balanced - math.log(sums.mass)
+
+
+def _rows(values: Array) -> Array:
+    """Values on a grid as rows of cells."""
+    return values.reshape(-1, values.shape[-1])
 
 
 def duality_gap(
-    kernels: Any, problem: Discretisation, potential: GridPotential, gradient: Array
+    kernels: Any, problem: Discretisation, potential: GridPotential, squared_distance: float
 ) -> float:
     r"""Return :math:`\int\psi\,d\nu + \int\psi^*\,dm - \int\langle y, T(y)\rangle\,d\nu`.
 
@@ -228,26 +243,44 @@ def duality_gap(
     problem : Discretisation
     potential : GridPotential
         ``psi`` of the grid side.
-    gradient : ndarray, shape (*shape, d)
-        The map of the coupling at the cell centres.
+    squared_distance : float
+        Mean of ``|T(y) - y|^2`` in the coupling.
     """
     grid = problem.grid
-    weight = np.exp(problem.log_source) * grid.cell_volume
+    weight = np.exp(problem.log_source)
+    weight *= grid.cell_volume
     most = _CONJUGATE_CELLS[grid.dim]
     image = Grid(problem.inner.box, tuple(min(n, most) for n in grid.shape))
-    conjugate, _ = polished_conjugate(potential, image.axes())
+    conjugate, _ = polished_conjugate(potential, image.axes(), most=2 * most)
     log_inner = problem.inner.log_density(kernels, image.points()).reshape(image.shape)
     inner = np.exp(log_inner - log_inner.max())
     inner /= inner.sum()
     # Half of |y|^2 and |x|^2 taken off both potentials completes the square: less cancellation,
     # and each term is periodic where the potentials less the squares are.
-    values = potential.values() - 0.5 * _squares(grid)
     conjugate -= 0.5 * _squares(image)
     return (
-        float(np.vdot(weight, values))
+        float(np.vdot(weight, potential.correction))
+        + _mean_quadratic(potential, weight)
         + float(np.vdot(inner, conjugate))
-        + 0.5 * squared_distance(grid, gradient, weight)
+        + 0.5 * squared_distance
     )
+
+
+def _mean_quadratic(potential: GridPotential, weight: Array) -> float:
+    """Mean of the potential's quadratic part less half of ``|y|^2``, from marginals."""
+    grid = potential.grid
+    axes = grid.axes()
+    shifted = [axis - c for axis, c in zip(axes, potential.center, strict=True)]
+    total = 0.0
+    for k, (axis, z) in enumerate(zip(axes, shifted, strict=True)):
+        lines = weight.sum(axis=tuple(j for j in range(grid.dim) if j != k))
+        along = (0.5 * potential.matrix[k, k] * z + potential.image[k]) * z - 0.5 * axis**2
+        total += float(lines @ along)
+        for m in range(k):
+            if potential.matrix[k, m] != 0.0:
+                plane = weight.sum(axis=tuple(j for j in range(grid.dim) if j not in (k, m)))
+                total += float(potential.matrix[k, m] * (shifted[m] @ plane @ z))
+    return total
 
 
 def _squares(grid: Grid) -> Array:
@@ -258,18 +291,21 @@ def _squares(grid: Grid) -> Array:
     return total
 
 
-def tail_level(source: Array, weight: Array) -> float:
-    """Log density below which there is a mass of ``_TAIL``."""
-    masses, edges = np.histogram(source, bins=2000, weights=weight)
+def tail_level(kernels: Any, source: Array, volume: float) -> float:
+    """Log density below which there is a mass of ``_TAIL``, to a two-thousandth of the range."""
+    lowest, highest = float(source.min()), float(source.max())
+    step = max(highest - lowest, 1e-300) / _BINS
+    masses = kernels.mass_histogram(_rows(source), lowest, step, _BINS) * volume
     below = int(np.searchsorted(np.cumsum(masses), _TAIL))
-    return float(edges[min(below, len(edges) - 2)])
+    return lowest + min(below, _BINS - 1) * step
 
 
-def _rounding_floor(grid: Grid, u: Array, low: Array, weight: Array) -> float:
-    """Root mean square of the residual's rounding: that of u in the stencil over l_1."""
-    stencil = sum(4.0 / h**2 for h in grid.spacing)
-    error = np.finfo(float).eps * stencil * np.abs(u) / np.maximum(low, EXTENSION)
-    return float(np.sqrt(np.vdot(weight, error**2)))
+def _rounding_floor(grid: Grid, squared: float) -> float:
+    """Root mean square of the residual's rounding: that of u in the stencil over l_1.
+
+    ``squared`` is the mean of ``(u / l_1)^2``.
+    """
+    return float(np.finfo(float).eps * sum(4.0 / h**2 for h in grid.spacing) * math.sqrt(squared))
 
 
 def _quadrature_error(weight: Array) -> float:
@@ -281,10 +317,9 @@ def _quadrature_error(weight: Array) -> float:
     total = float(weight.sum())
     worst = 0.0
     for axis in range(weight.ndim):
-        lines = np.moveaxis(weight, axis, 0)
+        lines = weight.sum(axis=tuple(j for j in range(weight.ndim) if j != axis))
         # even against odd cells is blind where these mirror each other about the centre of the
         # box; cells {0, 3} against {1, 2} modulo 4 see that case
         for pattern in ((1.0, -1.0, 1.0, -1.0), (1.0, -1.0, -1.0, 1.0)):
-            signs = np.resize(pattern, len(lines))
-            worst = max(worst, abs(float(np.tensordot(signs, lines, 1).sum())) / total)
+            worst = max(worst, abs(float(np.resize(pattern, len(lines)) @ lines)) / total)
     return worst / 3.0

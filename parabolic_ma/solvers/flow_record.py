@@ -57,7 +57,9 @@ class Recorder:
         self.equation = equation
         self.comparator = comparator
         source = equation.problem.log_source
-        self._bulk = source >= tail_level(source, equation.mass)
+        self._bulk = source >= tail_level(
+            equation.kernels, source, equation.problem.grid.cell_volume
+        )
         self._quadratic = equation.potential(
             np.zeros(tuple(n + 2 for n in source.shape))
         ).quadratic()

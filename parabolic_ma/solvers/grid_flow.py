@@ -29,6 +29,7 @@ from parabolic_ma.solvers.flow_state import (
 from parabolic_ma.solvers.grid_settings import (
     check_count,
     check_grid_settings,
+    check_no_space,
     is_number,
     lay_grid,
 )
@@ -124,6 +125,7 @@ class GridFlow:
 
     def __post_init__(self) -> None:
         check_grid_settings(self, average=(None, True, False))
+        check_no_space(self)
         if self.steps is not None:
             check_count("steps", self.steps)
         _check_rule("stepper", self.stepper, "advance", "SemiImplicit()")

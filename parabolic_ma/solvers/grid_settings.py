@@ -17,13 +17,15 @@ from parabolic_ma.status import InputError
 __all__ = [
     "check_count",
     "check_grid_settings",
+    "check_no_space",
+    "grid_shape",
     "is_number",
     "lay_grid",
 ]
 
 _SIDES = ("auto", "reference", "target")
 _BOUNDARIES = ("auto", "box", "periodic", "free")
-_BYTES_A_CELL = {1: 400, 2: 330}
+_BYTES_A_CELL = {1: 400, 2: 330, 3: 250}
 
 
 def check_grid_settings(solver: Any, **choices: tuple[Any, ...]) -> None:
@@ -116,11 +118,20 @@ def _shape(given: Any) -> tuple[int, ...]:
     whole = isinstance(sizes, (tuple, list, np.ndarray)) and all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sizes
     )
-    if not whole or len(sizes) not in (1, 2) or any(n < 8 for n in sizes):
+    if not whole or len(sizes) not in (1, 2, 3) or any(n < 8 for n in sizes):
         raise InputError(
-            f"shape={given!r} must be one or two whole numbers of cells, each at least 8"
+            f"shape={given!r} must be one, two or three whole numbers of cells, each at least 8"
         )
     return tuple(int(n) for n in sizes)
+
+
+def check_no_space(solver: Any) -> None:
+    """Refuse a grid of three axes, for a solver that has one or two only."""
+    if len(grid_shape(solver)) > 2:
+        raise InputError(
+            f"shape={solver.shape} has {_axes(len(grid_shape(solver)))}, and "
+            f"{type(solver).__name__} works on one or two; GridSolver finds the map in space"
+        )
 
 
 def _axes(count: int) -> str:

@@ -20,23 +20,24 @@ from parabolic_ma.operators.discretise import (
     log_sources,
 )
 from parabolic_ma.operators.grid_map import GridMap
-from parabolic_ma.operators.monge_ampere import OperatorFields, evaluate, with_images
+from parabolic_ma.operators.monge_ampere import evaluate, with_images
 from parabolic_ma.operators.transfer import spline_averages
 from parabolic_ma.solution import GridFields, GridPotential, History, Provenance, Solution
 from parabolic_ma.solvers.cell_equation import CellEquation
 from parabolic_ma.solvers.certificate import (
     Convergence,
     Judgement,
-    inverse_change,
+    coarse_figures,
     judge,
-    squared_distance,
 )
 from parabolic_ma.solvers.grid_settings import (
     check_count,
     check_grid_settings,
+    grid_shape,
     is_number,
     lay_grid,
 )
+from parabolic_ma.solvers.inverse_change import inverse_change
 from parabolic_ma.solvers.iterate import Iterate, interior, prolong, start_from
 from parabolic_ma.solvers.line_equation import LineCellEquation, LineEquation
 from parabolic_ma.solvers.nested import (
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["GridSolver"]
 
 _INNER = ("auto", "point", "cell")
-_COARSEST = 32  # cells on the shorter side of the first grid of the nested iteration
+_COARSEST = {1: 32, 2: 32, 3: 16}  # cells on the shorter side of the first grid, by dimension
 _COARSEST_CELLS = 16  # the same for the conservative equation
 _HALVINGS = 5
 
@@ -94,7 +95,7 @@ class GridSolver:
     inner : {"auto", "point", "cell"}
         Where the density of the other side is taken: at the image of a cell's centre, or
         integrated over the image of the cell, which conserves mass. ``"auto"`` takes the cell when
-        neither measure is log-concave (in the plane: and the boundary is a box).
+        neither measure is log-concave (in the plane: and the boundary is a box; in space never).
     max_steps : int
         Newton steps over all grids.
 
@@ -119,6 +120,11 @@ class GridSolver:
 
     def __post_init__(self) -> None:
         check_grid_settings(self, inner=_INNER, richardson=(True, False))
+        if self.inner == "cell" and len(grid_shape(self)) == 3:
+            raise InputError(
+                f'inner="cell" is for one and two axes, and shape={self.shape} has three: images '
+                'of cells in space are no polygons; use inner="point"'
+            )
         if not (isinstance(self.tol, str) and self.tol == "discretisation"):
             if not (is_number(self.tol) and 0.0 < self.tol < 1.0):
                 raise InputError(
@@ -150,7 +156,7 @@ class GridSolver:
         cells = self._inner(problem, discretised.boundary) == "cell"
         exact = affine_residual(kernels, discretised) < EXACT_RESIDUAL
         sources = log_sources(
-            kernels, discretised.log_source, _COARSEST_CELLS if cells else _COARSEST
+            kernels, discretised.log_source, _COARSEST_CELLS if cells else _COARSEST[problem.dim]
         )
         if not cells:
             # Grids that are compared, or extrapolated, must differ by nothing but their spacing:
@@ -209,7 +215,7 @@ class GridSolver:
             before = prolong(kernels, coarser[-1], core.shape, discretised.boundary)
             map_change = changes[-1]
             if discretised.side == "target" and state.last_grid:
-                map_change = _map_change(discretised, parts, iterate.u, before.u)
+                map_change = inverse_change(kernels, discretised, iterate.u, before.u)
             if extrapolate:
                 core += (core - interior(before.u)) / (_ratio(coarser[-1], core) ** 2 - 1.0)
         potential = GridPotential(
@@ -257,13 +263,13 @@ class GridSolver:
 
         In the plane it takes a box: with outflow the images of the outer cells leave the inner
         density's table, and the conservative iteration was seen to stall where the pointwise one
-        converges.
+        converges. In space there is no other than the pointwise one.
         """
         if self.inner != "auto":
             return self.inner
         convex = problem.reference.log_concave or problem.target.log_concave
         smooth = problem.dim == 2 and boundary != "box"
-        return "point" if convex or smooth else "cell"
+        return "point" if convex or smooth or problem.dim == 3 else "cell"
 
     def _equation(
         self, problem: TransportProblem, kernels: Any, discretised: Discretisation
@@ -274,6 +280,7 @@ class GridSolver:
             (1, "cell"): LineCellEquation,
             (2, "point"): PointEquation,
             (2, "cell"): CellEquation,
+            (3, "point"): PointEquation,
         }
         kind = kinds[problem.dim, self._inner(problem, discretised.boundary)]
         return lambda source: kind(kernels, discretised, source)
@@ -345,53 +352,9 @@ def _coarse_figures(
     """Squared distance and log constant on a coarser grid."""
     grid = Grid(plan.problem.grid.box, interior(iterate.u).shape)
     parts = evaluate(plan.kernels, plan.problem, grid, iterate.u)
-    weight = np.exp(plan.sources[index]) * grid.cell_volume
+    source = plan.sources[index]
+    distance, constant = coarse_figures(plan.kernels, plan.problem, grid, parts, source)
     if conservative:
-        balanced = plan.equation(plan.sources[index]).images(iterate)[0].sum()
-    else:
-        balanced = np.exp(parts.log_inner + parts.log_det).sum() * grid.cell_volume
-    return (
-        squared_distance(grid, parts.gradient, weight) / weight.sum(),
-        math.log(balanced / weight.sum()),
-    )
-
-
-def _map_change(
-    problem: Discretisation, parts: OperatorFields, after: Array, before: Array
-) -> float:
-    """How far the inverse of the grid's own map moved between two padded potentials."""
-    grid = problem.grid
-    weight = np.exp(problem.log_source) * grid.cell_volume
-    difference = _centred_gradient(after - before, grid)
-    bent = np.einsum("...km,...m->...k", problem.matrix + _centred_hessian(after, grid), difference)
-    return inverse_change(difference, bent, parts.low, parts.high, weight)
-
-
-def _centred_gradient(u: Array, grid: Grid) -> Array:
-    """Centred differences of a padded array at the cell centres, shape ``(*shape, d)``."""
-    return np.stack(
-        [
-            (_shifted(u, {k: 1}) - _shifted(u, {k: -1})) / (2 * h)
-            for k, h in enumerate(grid.spacing)
-        ],
-        axis=-1,
-    )
-
-
-def _centred_hessian(u: Array, grid: Grid) -> Array:
-    """Centred second differences of a padded array, shape ``(*shape, d, d)``."""
-    dim = grid.dim
-    hessian = np.empty((*grid.shape, dim, dim))
-    for k, h in enumerate(grid.spacing):
-        hessian[..., k, k] = (
-            _shifted(u, {k: 1}) - 2.0 * _shifted(u, {}) + _shifted(u, {k: -1})
-        ) / h**2
-        for m in range(k):
-            cross = sum(a * b * _shifted(u, {k: a, m: b}) for a in (-1, 1) for b in (-1, 1))
-            hessian[..., k, m] = hessian[..., m, k] = cross / (4.0 * h * grid.spacing[m])
-    return hessian
-
-
-def _shifted(u: Array, by: dict[int, int]) -> Array:
-    """View of a padded array, moved by a cell on some axes, at the cell centres."""
-    return u[tuple(slice(1 + by.get(k, 0), n - 1 + by.get(k, 0)) for k, n in enumerate(u.shape))]
+        balanced = plan.equation(source).images(iterate)[0].sum()
+        constant = math.log(balanced / (np.exp(source).sum() * grid.cell_volume))
+    return distance, constant

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from parabolic_ma.backends import of_dimension
 from parabolic_ma.operators.discretise import Discretisation
 from parabolic_ma.operators.transfer import cubic_weights, pad
 from parabolic_ma.solution import GridPotential, Solution
@@ -63,13 +64,9 @@ def prolong(kernels: Any, iterate: Iterate, shape: tuple[int, ...], boundary: st
     core = interior(iterate.u)
     u = np.zeros(tuple(n + 2 for n in shape))
     weights = [w for f, c in zip(shape, core.shape, strict=True) for w in cubic_weights(f, c)]
-    coarse = pad(core, boundary, 2)
-    if core.ndim == 1:
-        kernels.interpolate_1d(coarse, interior(u), *weights)
-        kernels.fill_ghosts_1d(u, GHOSTS[boundary])
-    else:
-        kernels.interpolate(coarse, interior(u), *weights)
-        kernels.fill_ghosts(u, GHOSTS[boundary])
+    kernels = of_dimension(kernels, core.ndim)
+    kernels.interpolate(pad(core, boundary, 2), interior(u), *weights)
+    kernels.fill_ghosts(u, GHOSTS[boundary])
     return Iterate(u, iterate.log_c)
 
 
@@ -78,12 +75,11 @@ def start_from(kernels: Any, problem: Discretisation, initial: Any) -> Iterate:
     transport = initial.map if isinstance(initial, Solution) else initial
     on_reference = problem.side == "reference"
     grid = problem.grid
-    points = grid.points()
-    values = (transport.potential if on_reference else transport.conjugate)(points)
+    values = grid.tabulate(transport.potential if on_reference else transport.conjugate)
     plain = GridPotential(
         grid, np.zeros(grid.shape), problem.matrix, problem.center, problem.image, problem.boundary
     )
-    correction = np.asarray(values).reshape(grid.shape) - plain.quadratic()
+    correction = values - plain.quadratic()
     if not np.all(np.isfinite(correction)):
         raise InputError(
             "the potential of the initial map is not finite on the grid; give a map that covers "
@@ -97,6 +93,5 @@ def padded(kernels: Any, values: Array, mode: int) -> Array:
     """Surround values at the cell centres by ghosts."""
     u = np.zeros(tuple(n + 2 for n in values.shape))
     interior(u)[...] = values
-    fill = kernels.fill_ghosts_1d if values.ndim == 1 else kernels.fill_ghosts
-    fill(u, mode)
+    of_dimension(kernels, values.ndim).fill_ghosts(u, mode)
     return u

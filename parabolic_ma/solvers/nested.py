@@ -150,9 +150,14 @@ class NestedState:
     rejections: int = 0
     change: float = math.nan
     ratio: float = 0.3
-    """Factor by which a step is expected to shrink the algebraic error."""
+    """Factor by which a step, its system solved to ``paired``, was seen to shrink the error."""
+    paired: float = 0.05
+    reduction: float = 0.05
+    """Linear reduction of the last step."""
     algebraic: float = math.inf
     discretisation: float = math.nan
+    """Estimated discretisation error of ``judged``: a third of its distance to ``entry``."""
+    judged: Iterate | None = None
     best: float = math.inf
     """Smallest merit on this grid."""
     best_iterate: Iterate | None = None
@@ -338,10 +343,17 @@ def _newton_step(state: NestedState, measured: Measured) -> NestedState:
     corrected, change, cycles, reduction = state.equation.correct(
         state.iterate, measured, tolerance
     )
-    ratio = state.ratio
+    # what the last step left is what this one moves by
+    ratio, paired = state.ratio, state.paired
     if state.steps > 0 and state.change > 0.0:
-        ratio = min(0.9, change / state.change)
-    ratio = max(ratio, reduction)
+        ratio, paired = min(0.9, change / state.change), state.reduction
+    contraction = ratio * max(1.0, reduction / paired)
+    if state.plan.sharp:
+        # smooth errors count here, which a step may shrink by less than it did on coarser grids
+        contraction = max(contraction, reduction)
+    left = change * min(0.9, contraction)
+    first = state.iterate is state.entry
+    moved = change if first else state.equation.distance(corrected, state.entry)
     return dataclasses.replace(
         state,
         iterate=corrected,
@@ -350,11 +362,14 @@ def _newton_step(state: NestedState, measured: Measured) -> NestedState:
         steps=state.steps + 1,
         change=change,
         ratio=ratio,
+        paired=paired,
+        reduction=max(reduction, 1e-3),
         cycles=state.cycles + cycles,
         newton_steps=state.newton_steps + 1,
         # a step cut short by its pseudo-time says nothing about the distance that is left
-        algebraic=change * ratio if state.pseudo_time >= _TELLING_TIME_STEP else math.inf,
-        discretisation=state.equation.distance(corrected, state.entry) / 3.0,
+        algebraic=left if state.pseudo_time >= _TELLING_TIME_STEP else math.inf,
+        discretisation=moved / 3.0,
+        judged=corrected,
     )
 
 
@@ -390,7 +405,7 @@ def _is_accurate(state: NestedState) -> bool:
         return False
     ratio = _FINE_RATIO if state.last_grid else _COARSE_RATIO
     if state.plan.sharp and state.index >= len(state.plan.sources) - 2:
-        ratio *= 0.05
+        ratio *= 0.02
     return state.algebraic <= ratio * state.discretisation
 
 
@@ -410,7 +425,11 @@ def allowed_extension(problem: Discretisation) -> float:
 
 def _next_grid(state: NestedState) -> NestedState:
     """Finish, or prolong to the next grid."""
-    moved = state.equation.distance(state.iterate, state.entry) if state.index else math.nan
+    moved = math.nan
+    if state.index and state.judged is state.iterate:
+        moved = 3.0 * state.discretisation
+    elif state.index:
+        moved = state.equation.distance(state.iterate, state.entry)
     changes = (*state.changes, moved)
     if state.last_grid:
         return dataclasses.replace(state, status=Status.CONVERGED, changes=changes)
@@ -425,6 +444,7 @@ def _next_grid(state: NestedState) -> NestedState:
         equation.improved(iterate),
         iterate,
         ratio=min(0.5, state.ratio) if state.steps else 0.3,
+        paired=state.paired,
         coarser=(*state.coarser, state.iterate),
         changes=changes,
         rows=state.rows,

@@ -1,12 +1,15 @@
-"""One grid of the nested Newton iteration in two dimensions: linearise, solve, accept or undo."""
+"""One grid of the nested Newton iteration, in the plane or in space: linearise, solve, correct."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from parabolic_ma.backends import of_dimension
 from parabolic_ma.linear.krylov import ConjugateResiduals
 from parabolic_ma.linear.multigrid import Multigrid
 from parabolic_ma.operators.discretise import Discretisation
@@ -45,9 +48,10 @@ class PointEquation:
     """
 
     def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
-        self.kernels = kernels
         self.problem = problem
         self.shape = log_source.shape
+        dim = len(self.shape)
+        self.kernels = of_dimension(kernels, dim)
         self.log_source = log_source
         self.ghosts = GHOSTS[problem.boundary]
         box = problem.grid.box
@@ -57,23 +61,25 @@ class PointEquation:
             for (lo, _), n, h in zip(box, self.shape, self.spacing, strict=True)
         ]
         a = problem.matrix
-        self.quadratic = np.array([a[0, 0], a[0, 1], a[1, 1], *problem.center, *problem.image])
+        self.quadratic = np.array([*a[np.triu_indices(dim)], *problem.center, *problem.image])
         self.log_cap = math.log(_DETERMINANT_CAP * float(np.linalg.det(a)))
         # along axis k the linearised operator is 1 / A_kk about the affine map
-        widths = (box.widths[0] * math.sqrt(a[0, 0]), box.widths[1] * math.sqrt(a[1, 1]))
+        widths = tuple(w * math.sqrt(a[k, k]) for k, w in enumerate(box.widths))
         self._affine_eigenvalue = float(np.linalg.eigvalsh(a)[0])
         self.edge = _EDGE if problem.boundary == "free" else (0.0, 0.0)
         self.multigrid = Multigrid(kernels, self.shape, self.ghosts, widths, self.edge)
-        self.linear = ConjugateResiduals(kernels, self.multigrid, self._product)
-        self._zero = np.zeros(self.shape, np.float32)
+        self.weight = kernels.empty(self.shape, np.float32)
+        top = self.kernels.norm_weight(log_source, _NORM_FLOOR, self.weight)
+        self._root_mass = math.exp(0.5 * top) * math.sqrt(math.prod(self.spacing))
+        self.linear = ConjugateResiduals(
+            self.multigrid, self.weight, self._product, self._product_dots
+        )
         self._faces: list[Array] = []
-        self.mass = np.empty(self.shape, np.float32)
-        kernels.cell_masses(log_source, math.prod(self.spacing), self.mass)
-        kernels.norm_weight(self.mass, _NORM_FLOOR, self.linear.weight)
+        self._zero: Array | None = None
 
     def affine(self) -> Iterate:
         """The affine start: no correction."""
-        return Iterate(np.zeros((self.shape[0] + 2, self.shape[1] + 2)), 0.0)
+        return Iterate(self.kernels.zeros(tuple(n + 2 for n in self.shape)), 0.0)
 
     def improved(self, iterate: Iterate) -> Iterate:
         """Return the iterate: there is no cheap better start."""
@@ -95,7 +101,7 @@ class PointEquation:
                 iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
                 inner.kind, inner.params, inner.table, CLIP, pseudo_time,
                 PECLET, self.log_cap,
-                self.multigrid.rows[0], self.multigrid.rhs[0], self.multigrid.work[0],
+                self.multigrid.rows[0], self.multigrid.rhs[0], self._tangent,
             )
         )  # fmt: skip
         self._hold_faces()
@@ -116,16 +122,34 @@ class PointEquation:
             self._faces = [line.copy() for line in _face_drifts(rows)]
             self.kernels.outflow(rows, *self.edge)
 
+    @property
+    def _tangent(self) -> Array:
+        """Where the derivative of the right-hand side waits for the cycle that overwrites it."""
+        return self.multigrid.spare.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
+
+    @contextmanager
+    def _true_faces(self) -> Iterator[Array]:
+        """Rows of the matrix for the while: at a free boundary the multigrid's differ."""
+        rows = self.multigrid.rows[0]
+        if not self.edge[1] > 0.0:
+            yield rows
+            return
+        held = [line.copy() for line in _face_drifts(rows)]
+        _set(_face_drifts(rows), self._faces)
+        yield rows
+        _set(_face_drifts(rows), held)
+
     def _product(self, v: Array, out: Array) -> None:
         """Minus the product of the matrix with a padded ``v``."""
-        rows = self.multigrid.rows[0]
-        if self.edge[1] > 0.0:
-            held = [line.copy() for line in _face_drifts(rows)]
-            _set(_face_drifts(rows), self._faces)
+        if self._zero is None:
+            self._zero = self.kernels.zeros(self.shape, np.float32)
+        with self._true_faces() as rows:
             self.kernels.residual(rows, self._zero, v, out)
-            _set(_face_drifts(rows), held)
-        else:
-            self.kernels.residual(rows, self._zero, v, out)
+
+    def _product_dots(self, v: Array) -> tuple[float, float, float]:
+        """`dots` of minus that product and the right-hand side."""
+        with self._true_faces() as rows:
+            return self.kernels.matrix_dots(rows, v, self.multigrid.rhs[0], self.weight)
 
     def correct(
         self, iterate: Iterate, measured: Measured, tolerance: float
@@ -150,19 +174,23 @@ class PointEquation:
             # range of the rows, which constants are nearly in the null space of.
             shift = min(max(math.log(measured.mass / measured.total), -0.5), 0.5)
             log_c += shift
-            self.kernels.axpy(-shift, self.multigrid.work[0], self.multigrid.rhs[0])
+            self.kernels.axpy(-shift, self._tangent, self.multigrid.rhs[0])
         self.multigrid.setup()
         v, used, reduction = self._solve(measured, tolerance)
-        u = iterate.u.copy()
-        self.kernels.add_correction(u, v, 1.0)
-        change = self.kernels.gradient_norm(v, self.mass, *self.spacing)
-        return Iterate(u, log_c), change, used, reduction
+        u = self.kernels.empty(iterate.u.shape)
+        self.kernels.add_correction(iterate.u, v, u)
+        return Iterate(u, log_c), self._norm(v), used, reduction
+
+    def _norm(self, v: Array) -> float:
+        """Root mean square of the gradient under the grid side's measure."""
+        return self._root_mass * self.kernels.gradient_norm(
+            v, self.weight, _NORM_FLOOR, *self.spacing
+        )
 
     def _solve(self, measured: Measured, tolerance: float) -> tuple[Array, int, float]:
         """Solve the assembled rows; return the padded correction, cycles and reduction."""
         most = _MOST_CYCLES if tolerance >= _TIGHT else _MOST_CYCLES_TIGHT
-        used, reduction = self.linear.solve(tolerance, most)
-        return self.linear.solution, used, reduction
+        return self.linear.solve(tolerance, most)
 
     def convexify(self, iterate: Iterate) -> Iterate:
         """Repair light cells where the potential is not convex, each by its pointwise equation.
@@ -182,12 +210,15 @@ class PointEquation:
 
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""
-        return float(self.kernels.gradient_norm(a.u - b.u, self.mass, *self.spacing))
+        return self._norm(a.u - b.u)
 
 
 def _face_drifts(rows: Array) -> tuple[Array, ...]:
-    """Views of the normal drifts of the cells at the four faces."""
-    return rows[3, 0], rows[3, -1], rows[4, :, 0], rows[4, :, -1]
+    """Views of the normal drifts of the cells at the faces; drifts are a row's last entries."""
+    dim = rows.ndim - 1
+    return tuple(
+        rows[(k - dim, *(slice(None),) * k, face)] for k in range(dim) for face in (0, -1)
+    )
 
 
 def _set(lines: tuple[Array, ...], values: list[Array]) -> None:

@@ -28,6 +28,7 @@ from parabolic_ma.solvers.flow_state import (
 from parabolic_ma.solvers.grid_settings import (
     check_count,
     check_grid_settings,
+    check_no_space,
     is_number,
     lay_grid,
 )
@@ -136,6 +137,7 @@ class SinkhornFlow:
 
     def __post_init__(self) -> None:
         check_grid_settings(self)
+        check_no_space(self)
         if not (is_number(self.epsilon) and 0.0 < self.epsilon < math.inf):
             raise InputError(f"epsilon={self.epsilon!r} must be a positive number")
         object.__setattr__(self, "epsilon", float(self.epsilon))

@@ -15,20 +15,19 @@ import math
 import numpy as np
 from numba import njit
 
-from parabolic_ma.backends.numba_cpu.maths import log
-from parabolic_ma.backends.numba_cpu.newton import (
-    _F1,
-    _F2,
-    _H11,
-    _H12,
-    _H22,
-    _LOGM,
-    _SIZE,
-    _T,
-    EXTENSION,
-    _tile_derivatives,
-    _tile_inner,
+from parabolic_ma.backends.numba_cpu.inner import (
+    F1,
+    F2,
+    H11,
+    H12,
+    H22,
+    LOGM,
+    SIZE,
+    TILE,
+    tile_inner,
 )
+from parabolic_ma.backends.numba_cpu.maths import log
+from parabolic_ma.backends.numba_cpu.newton import EXTENSION, tile_derivatives
 from parabolic_ma.backends.numba_cpu.newton_1d import _tridiagonal, fill_ghosts_1d, inner_row_1d
 
 
@@ -39,7 +38,7 @@ def _tile_extremes(b, n, r1, r2, source, lowest):
     most = 0.0
     fastest = 0.0
     for j in range(n):
-        h11, h12, h22 = b[_H11 + j], b[_H12 + j], b[_H22 + j]
+        h11, h12, h22 = b[H11 + j], b[H12 + j], b[H22 + j]
         half = 0.5 * (h11 + h22)
         diff = 0.5 * (h11 - h22)
         rad = math.sqrt(diff * diff + h12 * h12)
@@ -49,7 +48,7 @@ def _tile_extremes(b, n, r1, r2, source, lowest):
         if l2 > 0.5 * rad:
             l1 = det / l2  # no cancellation
         low = min(low, l1)
-        f1, f2 = b[_F1 + j], b[_F2 + j]
+        f1, f2 = b[F1 + j], b[F2 + j]
         diffusion = 2.0 * (h22 * r1 + h11 * r2) / det
         drift = 0.5 * det * (f1 * f1 / max(h22, 1e-300) + f2 * f2 / max(h11, 1e-300))
         most = max(most, diffusion)
@@ -72,22 +71,22 @@ def flow_rate(u, axis1, axis2, quad, log_source, lowest, kind, params, table, ra
     h1 = axis1[1] - axis1[0]
     h2 = axis2[1] - axis2[0]
     r1, r2 = 1.0 / (h1 * h1), 1.0 / (h2 * h2)
-    b = np.empty(_SIZE)
+    b = np.zeros(SIZE)
     low = np.inf
     most = 0.0
     fastest = 0.0
     for i in range(nx):
         source, out = log_source[i], rate[i]
-        for j0 in range(0, ny, _T):
-            n = min(_T, ny - j0)
-            _tile_derivatives(b, n, u, i, j0, axis1[i], axis2, quad, h1, h2)
-            _tile_inner(b, n, kind, params, table)
+        for j0 in range(0, ny, TILE):
+            n = min(TILE, ny - j0)
+            tile_derivatives(b, n, u, i, j0, axis1[i], axis2, quad, h1, h2)
+            tile_inner(b, n, kind, params, table)
             l1, diffusion, drift = _tile_extremes(b, n, r1, r2, source[j0:], lowest)
             low = min(low, l1)
             most = max(most, diffusion)
             fastest = max(fastest, drift)
             for j in range(n):
-                h11, h12, h22 = b[_H11 + j], b[_H12 + j], b[_H22 + j]
+                h11, h12, h22 = b[H11 + j], b[H12 + j], b[H22 + j]
                 half = 0.5 * (h11 + h22)
                 diff = 0.5 * (h11 - h22)
                 rad = math.sqrt(diff * diff + h12 * h12)
@@ -99,7 +98,7 @@ def flow_rate(u, axis1, axis2, quad, log_source, lowest, kind, params, table, ra
                     log(max(e1, EXTENSION)) + min(e1 - EXTENSION, 0.0) / EXTENSION
                     + log(max(e2, EXTENSION)) + min(e2 - EXTENSION, 0.0) / EXTENSION
                 )  # fmt: skip
-                out[j0 + j] = b[_LOGM + j] + logs - source[j0 + j]
+                out[j0 + j] = b[LOGM + j] + logs - source[j0 + j]
     return low, most, fastest
 
 
@@ -114,16 +113,16 @@ def flow_coefficients(u, axis1, axis2, quad, kind, params, table, coefficients):
     h2 = axis2[1] - axis2[0]
     r1, r2, r12 = 1.0 / (h1 * h1), 1.0 / (h2 * h2), 0.5 / (h1 * h2)
     g1, g2 = 0.5 / h1, 0.5 / h2
-    b = np.empty(_SIZE)
+    b = np.zeros(SIZE)
     for i in range(nx):
         a, d, x = coefficients[0, i], coefficients[1, i], coefficients[2, i]
         p, q = coefficients[3, i], coefficients[4, i]
-        for j0 in range(0, ny, _T):
-            n = min(_T, ny - j0)
-            _tile_derivatives(b, n, u, i, j0, axis1[i], axis2, quad, h1, h2)
-            _tile_inner(b, n, kind, params, table)
+        for j0 in range(0, ny, TILE):
+            n = min(TILE, ny - j0)
+            tile_derivatives(b, n, u, i, j0, axis1[i], axis2, quad, h1, h2)
+            tile_inner(b, n, kind, params, table)
             for j in range(n):
-                h11, h12, h22 = b[_H11 + j], b[_H12 + j], b[_H22 + j]
+                h11, h12, h22 = b[H11 + j], b[H12 + j], b[H22 + j]
                 half = 0.5 * (h11 + h22)
                 diff = 0.5 * (h11 - h22)
                 rad = math.sqrt(diff * diff + h12 * h12)
@@ -138,8 +137,8 @@ def flow_coefficients(u, axis1, axis2, quad, kind, params, table, coefficients):
                 a[j0 + j] = (mean - turn * diff) * r1
                 d[j0 + j] = (mean + turn * diff) * r2
                 x[j0 + j] = -turn * h12 * r12
-                p[j0 + j] = b[_F1 + j] * g1
-                q[j0 + j] = b[_F2 + j] * g2
+                p[j0 + j] = b[F1 + j] * g1
+                q[j0 + j] = b[F2 + j] * g2
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

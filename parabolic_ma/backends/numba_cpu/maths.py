@@ -8,15 +8,21 @@ compiled without reassociation, which would cancel the rounding constants.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
-_MAGIC = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer in the low bits
-_LOG2E = 1.4426950408889634
-_LN2_HIGH = 0.6931471803691238
-_LN2_LOW = 1.9082149292705877e-10
+MAGIC = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer in the low bits
+LOG2E = 1.4426950408889634
+LN2_HIGH = 0.6931471803691238
+LN2_LOW = 1.9082149292705877e-10
+EXP_TERMS = tuple(1.0 / math.factorial(k) for k in range(13, -1, -1))
+"""Of Taylor's series, highest power first."""
+LOG_TERMS = tuple(1.0 / k for k in range(21, 0, -2))
+"""Of the series of artanh, highest power first."""
 
 
 @intrinsic
@@ -54,23 +60,12 @@ if config.DISABLE_JIT:  # intrinsics exist in compiled code only
 def exp(x):
     """``e^x``; below -700 and above 700 the value at the bound."""
     x = min(max(x, -700.0), 700.0)
-    t = x * _LOG2E + _MAGIC
-    k = t - _MAGIC
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
+    t = x * LOG2E + MAGIC
+    k = t - MAGIC
+    r = (x - k * LN2_HIGH) - k * LN2_LOW
+    p = EXP_TERMS[0]
+    for term in EXP_TERMS[1:]:
+        p = p * r + term
     return float_of(bits_of(p) + (bits_of(t) << 52))
 
 
@@ -81,18 +76,10 @@ def log(x):
     b = bits_of(x) - 0x3FE6A09E667F3BCD
     e = b >> 52
     m = float_of((b & 0x000FFFFFFFFFFFFF) + 0x3FE6A09E667F3BCD)
-    k = float_of(e + 0x4338000000000000) - _MAGIC
+    k = float_of(e + 0x4338000000000000) - MAGIC
     s = (m - 1.0) / (m + 1.0)
     z = s * s
-    p = 1.0 / 21.0
-    p = p * z + 1.0 / 19.0
-    p = p * z + 1.0 / 17.0
-    p = p * z + 1.0 / 15.0
-    p = p * z + 1.0 / 13.0
-    p = p * z + 1.0 / 11.0
-    p = p * z + 1.0 / 9.0
-    p = p * z + 1.0 / 7.0
-    p = p * z + 0.2
-    p = p * z + 1.0 / 3.0
-    p = p * z + 1.0
-    return k * _LN2_HIGH + (2.0 * s * p + k * _LN2_LOW)
+    p = LOG_TERMS[0]
+    for term in LOG_TERMS[1:]:
+        p = p * z + term
+    return k * LN2_HIGH + (2.0 * s * p + k * LN2_LOW)

@@ -9,6 +9,10 @@ N being +1 on axis 0 and E +1 on axis 1, with coefficients in one array ``rows[5
 order a, d, x, p, q. The pseudo-time term is implicit in ``a + d < 1``. Iterates are padded by one
 ghost cell a side. Corrections are float32: rows are scaled by their diagonal first, so that they
 span no decades, and the outer Newton iteration corrects what rounding leaves.
+
+A leg of a cycle goes through memory once: the sweeps follow each other down the rows, each one row
+behind the one before it, and keep three rows of their iterates in the cache. A range of rows can be
+done by itself, for it makes the rows around it again that it needs: that is what threads share.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-EVEN, LINEAR, PERIODIC = 0, 1, 2
+from parabolic_ma.backends.numba_cpu.simd import LANES32, load32, store
+
+_TWO = np.float32(2.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -56,182 +62,313 @@ def fill_ghosts(v, mode):
             v[nx - 1, j] = v[1, j]
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _left(r, a, d, x, p, q, sw, s, se, w, c, e, nw, n, ne):
+    """``r - M v`` of one cell, or of a vector of cells, from the 3 x 3 values around it."""
+    return (
+        r - _TWO * c + a * (n + s) + d * (e + w) + x * ((ne - nw) - (se - sw))
+        - p * (n - s) - q * (e - w)
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _left_lanes(r, a, d, x, p, q, s, c, n, j):
+    """``r - M v`` of the cells from j on; ``s``, ``c``, ``n`` are padded rows."""
+    return _left(
+        load32(r, j), load32(a, j), load32(d, j), load32(x, j), load32(p, j), load32(q, j),
+        load32(s, j), load32(s, j + 1), load32(s, j + 2),
+        load32(c, j), load32(c, j + 1), load32(c, j + 2),
+        load32(n, j), load32(n, j + 1), load32(n, j + 2),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _left_cell(r, a, d, x, p, q, s, c, n, j):
+    """The same for cell j alone."""
+    return _left(
+        r[j], a[j], d[j], x[j], p[j], q[j],
+        s[j], s[j + 1], s[j + 2], c[j], c[j + 1], c[j + 2], n[j], n[j + 1], n[j + 2],
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _left_row(r, a, d, x, p, q, s, c, n, out):
+    ny = r.shape[0]
+    whole = ny - ny % LANES32
+    for j in range(0, whole, LANES32):
+        store(out, j, _left_lanes(r, a, d, x, p, q, s, c, n, j))
+    for j in range(whole, ny):
+        out[j] = _left_cell(r, a, d, x, p, q, s, c, n, j)
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def residual(rows, r, v, out):
-    """``out = r - M v``; ``v`` padded with filled ghosts, ``out`` and ``r`` not padded."""
+def _residual_double(rows, r, v, out):
     nx, ny = r.shape
-    half = np.float32(2.0)
     for i in range(nx):
         a, d, x, p, q = rows[0, i], rows[1, i], rows[2, i], rows[3, i], rows[4, i]
         s, c, n = v[i], v[i + 1], v[i + 2]
         ri, oi = r[i], out[i]
         for j in range(ny):
-            oi[j] = (
-                ri[j]
-                - half * c[j + 1]
-                + a[j] * (n[j + 1] + s[j + 1])
-                + d[j] * (c[j + 2] + c[j])
-                + x[j] * (n[j + 2] - n[j] - s[j + 2] + s[j])
-                - p[j] * (n[j + 1] - s[j + 1])
-                - q[j] * (c[j + 2] - c[j])
-            )
+            oi[j] = _left_cell(ri, a, d, x, p, q, s, c, n, j)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _sweep_row(rows, r, v, step, i, keep, gain, fresh):
-    """One Chebyshev step of row i: ``step = keep step + gain (r - M v)``."""
-    ny = r.shape[1]
-    ri, ti = r[i], step[i]
-    if fresh:  # v is zero: no stencil to apply
-        for j in range(ny):
-            ti[j] = gain * ri[j]
-        return
-    a, d, x, p, q = rows[0, i], rows[1, i], rows[2, i], rows[3, i], rows[4, i]
-    s, c, n = v[i], v[i + 1], v[i + 2]
-    two = np.float32(2.0)
-    for j in range(ny):
-        ti[j] = keep * ti[j] + gain * (
-            ri[j]
-            - two * c[j + 1]
-            + a[j] * (n[j + 1] + s[j + 1])
-            + d[j] * (c[j + 2] + c[j])
-            + x[j] * (n[j + 2] - n[j] - s[j + 2] + s[j])
-            - p[j] * (n[j + 1] - s[j + 1])
-            - q[j] * (c[j + 2] - c[j])
-        )
+@njit(cache=True, nogil=True, error_model="numpy")
+def _residual_single(rows, r, v, out):
+    for i in range(r.shape[0]):
+        _left_row(
+            r[i], rows[0, i], rows[1, i], rows[2, i], rows[3, i], rows[4, i],
+            v[i], v[i + 1], v[i + 2], out[i],
+        )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _add_row(v, step, i, mode):
-    """Add the step of row i to the iterate and fill the ghosts at the row's two ends."""
-    ny = step.shape[1]
-    c, ti = v[i + 1], step[i]
-    for j in range(ny):
-        c[j + 1] += ti[j]
+def residual(rows, r, v, out):
+    """``out = r - M v``; ``v`` padded with filled ghosts, ``out`` and ``r`` not padded."""
+    (_residual_single if rows.dtype == np.float32 else _residual_double)(rows, r, v, out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sweep_row(r, a, d, x, p, q, s, c, n, before, step, v, keep, gain):
+    """One Chebyshev step of a row: ``step = keep before + gain (r - M c)``, ``v = c + step``."""
+    ny = r.shape[0]
+    whole = ny - ny % LANES32
+    for j in range(0, whole, LANES32):
+        t = keep * load32(before, j) + gain * _left_lanes(r, a, d, x, p, q, s, c, n, j)
+        store(step, j, t)
+        store(v, j + 1, load32(c, j + 1) + t)
+    for j in range(whole, ny):
+        t = keep * before[j] + gain * _left_cell(r, a, d, x, p, q, s, c, n, j)
+        step[j] = t
+        v[j + 1] = c[j + 1] + t
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _first_row(r, step, v, gain):
+    """The first step from zero."""
+    for j in range(r.shape[0]):
+        t = gain * r[j]
+        step[j] = t
+        v[j + 1] = t
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _row_ends(v, mode):
+    """Fill the ghosts at the two ends of a padded row."""
+    ny = v.shape[0] - 2
     if mode == 0:
-        c[0] = c[1]
-        c[ny + 1] = c[ny]
+        v[0] = v[1]
+        v[ny + 1] = v[ny]
     elif mode == 1:
-        c[0] = 2 * c[1] - c[2]
-        c[ny + 1] = 2 * c[ny] - c[ny - 1]
+        v[0] = _TWO * v[1] - v[2]
+        v[ny + 1] = _TWO * v[ny] - v[ny - 1]
     else:
-        c[0] = c[ny]
-        c[ny + 1] = c[1]
+        v[0] = v[ny]
+        v[ny + 1] = v[1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _ghost_row(v, mode, top):
-    """Fill the ghost row below the first (top=False) or above the last row."""
-    nx = v.shape[0]
-    if top:
-        g, b, c = v[nx - 1], v[nx - 2], v[nx - 3]
-    else:
-        g, b, c = v[0], v[1], v[2]
-    if mode == 0:
-        for j in range(v.shape[1]):
-            g[j] = b[j]
-    else:
-        for j in range(v.shape[1]):
-            g[j] = 2 * b[j] - c[j]
+def _ghost_row(ghost, first, second, mode):
+    """Write the ghost row beyond the rows ``first`` and ``second``; even or linear."""
+    for j in range(ghost.shape[0]):
+        ghost[j] = first[j] if mode == 0 else _TWO * first[j] - second[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def chebyshev(rows, r, v, step, mode, degree, low, high, fresh):
-    """Smooth ``M v = r`` by ``degree`` Chebyshev-Jacobi sweeps; ``v`` and its ghosts in place.
+def _outer_ghosts(ring, i, nx, mode):
+    """Fill the ghost rows that cells of row i need, in a ring of three rows."""
+    if mode == 2:
+        return
+    if i == 0:
+        _ghost_row(ring[2], ring[0], ring[1], mode)
+    if i == nx - 1:
+        _ghost_row(ring[nx % 3], ring[(nx - 1) % 3], ring[(nx - 2) % 3], mode)
 
-    The sweeps run as a wavefront: sweep k works two rows behind sweep k - 1, so that the whole leg
-    reads the rows once from memory. Row i - 1 takes its step only when row i has been computed,
-    which keeps every sweep a Jacobi sweep. Periodic rows depend on each other around the box and
-    are swept one after the other.
 
-    Parameters
-    ----------
-    rows : (5, nx, ny) float32
-    r : (nx, ny) float32
-    v : (nx + 2, ny + 2) float32, ghosts filled
-    step : (nx, ny) float32, work
-    mode : int
-        Ghost rule.
-    degree : int
-        Number of sweeps.
-    low, high : float
-        Interval of the spectrum of ``M / 2`` to damp.
-    fresh : bool
-        Whether ``v`` is zero on entry.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sweeps(t, start, stop, rows, r, v, step, mode, keep, gain, fresh):
+    """Let every sweep do its row at time t: sweep s that of t - s.
+
+    ``v[s]`` is a ring of three rows of the iterate after s sweeps, ``step[s]`` one of two steps.
+    The last sweep is wanted on the rows from ``start`` to ``stop``, each earlier one on a row more
+    at either end.
     """
     nx = r.shape[0]
+    degree = gain.shape[0]
+    for s in range(1, degree + 1):
+        i = t - s
+        lower, upper = start - (degree - s), stop + (degree - s)
+        if mode != 2:
+            lower, upper = max(lower, 0), min(upper, nx)
+        if i < lower or i >= upper:
+            continue
+        k = i % nx
+        now = v[s, i % 3]
+        if fresh and s == 1:
+            _first_row(r[k], step[1, i % 2], now, gain[0])
+        else:
+            c = v[s - 1]
+            _outer_ghosts(c, i, nx, mode)
+            _sweep_row(
+                r[k], rows[0, k], rows[1, k], rows[2, k], rows[3, k], rows[4, k],
+                c[(i - 1) % 3], c[i % 3], c[(i + 1) % 3], step[s - 1, i % 2], step[s, i % 2], now,
+                keep[s - 1], gain[s - 1],
+            )  # fmt: skip
+        _row_ends(now, mode)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _coefficients(degree, low, high):
+    """Factors of the last step and of the residual in every Chebyshev step."""
     theta = 0.5 * (high + low)
     delta = 0.5 * (high - low)
-    sigma = theta / delta
     keep = np.zeros(degree, np.float32)
     gain = np.zeros(degree, np.float32)
     gain[0] = 0.5 / theta
-    rho = 1.0 / sigma
+    rho = delta / theta
     for k in range(1, degree):
-        rho_new = 1.0 / (2.0 * sigma - rho)
+        rho_new = 1.0 / (2.0 * theta / delta - rho)
         keep[k] = rho_new * rho
         gain[k] = rho_new / delta
         rho = rho_new
-    if mode == 2:
-        for k in range(degree):
-            for i in range(nx):
-                _sweep_row(rows, r, v, step, i, keep[k], gain[k], fresh and k == 0)
-            for i in range(nx):
-                _add_row(v, step, i, mode)
-            for j in range(v.shape[1]):
-                v[0, j] = v[nx, j]
-                v[nx + 1, j] = v[1, j]
-        return
-    for t in range(nx + 1 + 2 * (degree - 1)):
-        for k in range(degree):
-            i = t - 2 * k
-            if i < 0 or i > nx:
-                continue
-            if i < nx:
-                if k > 0:
-                    if i == 0:
-                        _ghost_row(v, mode, False)
-                    if i == nx - 1:
-                        _ghost_row(v, mode, True)
-                _sweep_row(rows, r, v, step, i, keep[k], gain[k], fresh and k == 0)
-            if i > 0:
-                _add_row(v, step, i - 1, mode)
-    _ghost_row(v, mode, False)
-    _ghost_row(v, mode, True)
+    return keep, gain
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def restrict(fine, coarse, ix, wx, iy, wy, scale):
-    """``coarse = scale * average(fine)`` by area overlap; ``scale`` is an array or all ones.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rings(degree, ny):
+    """Work arrays of the sweeps: iterates and steps, zero at first."""
+    v = np.zeros((degree + 1, 3, ny + 2), np.float32)
+    step = np.zeros((degree + 1, 2, ny), np.float32)
+    return v, step
 
-    ``ix[I]`` is the first fine index that coarse cell I overlaps, ``wx[I, :3]`` the shares of the
-    (at most three) fine cells, which sum to one; likewise for axis 1.
-    """
-    nx, ny = coarse.shape
-    m = fine.shape[1]
-    row = np.empty(m + 2, fine.dtype)
-    row[m] = 0
-    row[m + 1] = 0
-    for i in range(nx):
-        i0 = ix[i]
-        w0, w1, w2 = wx[i, 0], wx[i, 1], wx[i, 2]
-        f0 = fine[i0]
-        if w1 == 0:
-            for j in range(m):
-                row[j] = w0 * f0[j]
-        elif w2 == 0:
-            f1 = fine[i0 + 1]
-            for j in range(m):
-                row[j] = w0 * f0[j] + w1 * f1[j]
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _outer_rows(out, first, last, mode):
+    """Fill the ghost rows of a padded array that belong to the rows from ``first`` to ``last``."""
+    nx = out.shape[0] - 2
+    if first == 0:
+        if mode == 2:
+            out[nx + 1] = out[1]
         else:
-            f1 = fine[i0 + 1]
-            f2 = fine[i0 + 2]
-            for j in range(m):
-                row[j] = w0 * f0[j] + w1 * f1[j] + w2 * f2[j]
-        c, z = coarse[i], scale[i]
+            _ghost_row(out[0], out[1], out[2], mode)
+    if last == nx:
+        if mode == 2:
+            out[0] = out[nx]
+        else:
+            _ghost_row(out[nx + 1], out[nx], out[nx - 1], mode)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _reduce_row(row, iy, wy, scale, coarse):
+    """``coarse = scale * average(row)``; ``row`` has two cells more than there are."""
+    ny, m = row.shape[0] - 2, coarse.shape[0]
+    half = np.float32(0.5)
+    if ny == 2 * m:
+        for j in range(m):
+            coarse[j] = scale[j] * (half * (row[2 * j] + row[2 * j + 1]))
+    elif ny == m:
+        for j in range(m):
+            coarse[j] = scale[j] * row[j]
+    else:
+        for j in range(m):
+            k = iy[j]
+            coarse[j] = scale[j] * (
+                wy[j, 0] * row[k] + wy[j, 1] * row[k + 1] + wy[j, 2] * row[k + 2]
+            )
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _mix_rows(lines, i, w, row):
+    """Weighted sum of rows i, i + 1, i + 2 of ``lines``, counted modulo their number."""
+    n, ny = lines.shape
+    a, b, c = lines[i % n], lines[(i + 1) % n], lines[(i + 2) % n]
+    if w[2] == 0:
+        for j in range(ny):
+            row[j] = w[0] * a[j] + w[1] * b[j]
+    else:
+        for j in range(ny):
+            row[j] = w[0] * a[j] + w[1] * b[j] + w[2] * c[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _last_overlap(ix, wx, i):
+    """Last fine cell that coarse cell i overlaps."""
+    return ix[i] + (2 if wx[i, 2] > 0 else 1 if wx[i, 1] > 0 else 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def down(
+    first, last, rows, r, v, out, coarse, scale, ix, wx, iy, wy, mode, degree, low, high, fresh
+):
+    """Smooth, write the iterate and its restricted residual: coarse rows ``first`` to ``last``."""
+    nx, ny = r.shape
+    keep, gain = _coefficients(degree, low, high)
+    ring, step = _rings(degree, ny)
+    left = np.zeros((4, ny), np.float32)
+    row = np.zeros(ny + 2, np.float32)
+    begin = ix[first]
+    end = nx if last == coarse.shape[0] else ix[last]
+    stop = _last_overlap(ix, wx, last - 1) + 1  # of the residual
+    i = first
+    for t in range(begin - 1 - degree, stop + degree + 1):
+        if not fresh and (mode == 2 or -1 < t < nx):
+            ring[0, t % 3] = v[t % nx + 1]
+        _sweeps(t, begin - 1, stop + 1, rows, r, ring, step, mode, keep, gain, fresh)
+        j = t - degree - 1
+        if j < begin or j >= stop:
+            continue
+        c = ring[degree]
+        _outer_ghosts(c, j, nx, mode)
+        if j < end:
+            out[j + 1] = c[j % 3]
+        _left_row(
+            r[j], rows[0, j], rows[1, j], rows[2, j], rows[3, j], rows[4, j],
+            c[(j - 1) % 3], c[j % 3], c[(j + 1) % 3], left[j % 4],
+        )  # fmt: skip
+        while i < last and _last_overlap(ix, wx, i) <= j:
+            _mix_rows(left, ix[i], wx[i], row[:ny])
+            _reduce_row(row, iy, wy, scale[i], coarse[i])
+            i += 1
+    _outer_rows(out, begin, end, mode)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def _corrected_row(v, coarse, i, ix, wx, iy, wy, line, out):
+    """Write row i of v plus the coarse correction interpolated linearly, without ends."""
+    ny, m = out.shape[0] - 2, coarse.shape[1]
+    w = wx[i]
+    rest = np.float32(1.0) - w
+    lower, upper, f = coarse[ix[i]], coarse[ix[i] + 1], v[i + 1]
+    for j in range(m):
+        line[j] = w * lower[j] + rest * upper[j]
+    near, far = np.float32(0.75), np.float32(0.25)
+    if ny == 2 * (m - 2):
+        for j in range(m - 2):
+            a, b, c = line[j], line[j + 1], line[j + 2]
+            out[2 * j + 1] = f[2 * j + 1] + (far * a + near * b)
+            out[2 * j + 2] = f[2 * j + 2] + (near * b + far * c)
+    else:
         for j in range(ny):
             k = iy[j]
-            c[j] = z[j] * (wy[j, 0] * row[k] + wy[j, 1] * row[k + 1] + wy[j, 2] * row[k + 2])
+            share = wy[j]
+            out[j + 1] = f[j + 1] + share * line[k] + (np.float32(1.0) - share) * line[k + 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def up(first, last, rows, r, v, out, coarse, ix, wx, iy, wy, mode, degree, low, high):
+    """Add the coarse correction and smooth: rows ``first`` to ``last`` of ``out``."""
+    nx, ny = r.shape
+    keep, gain = _coefficients(degree, low, high)
+    ring, step = _rings(degree, ny)
+    line = np.empty(coarse.shape[1], np.float32)
+    for t in range(first - degree, last + degree):
+        if mode == 2 or -1 < t < nx:
+            now = ring[0, t % 3]
+            _corrected_row(v, coarse, t % nx, ix, wx, iy, wy, line, now)
+            _row_ends(now, mode)
+        _sweeps(t, first, last, rows, r, ring, step, mode, keep, gain, False)
+        j = t - degree
+        if first <= j < last:
+            out[j + 1] = ring[degree, j % 3]
+    _outer_rows(out, first, last, mode)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -254,9 +391,9 @@ def outflow(rows, most, share):
         rows[4, i, ny - 1] = max(rows[4, i, ny - 1], min(e, f * rows[1, i, ny - 1]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def coarsen_rows(fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet, most, share):
-    """Rediscretise the rows on the next grid and rescale them to diagonal 2.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+def coarsen_rows(first, last, fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet):
+    """Rediscretise the rows on the next grid, diagonal 2: coarse rows ``first`` to ``last``.
 
     Second-order coefficients are averaged; in units of the fine rows they scale with the inverse
     square of the spacing ratio, drifts with its inverse and the pseudo-time term not at all.
@@ -264,167 +401,30 @@ def coarsen_rows(fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet, 
     Cells whose drift is large get upwind diffusion (``peclet`` times the drift).
     """
     one = np.float32(1.0)
-    nx, ny = scale.shape
-    for i in range(nx):
-        for j in range(ny):
-            scale[i, j] = one
-    for k in range(5):
-        restrict(fine[k], coarse[k], ix, wx, iy, wy, scale)
+    ny = coarse.shape[2]
     sx = np.float32(1.0 / ratio_x)
     sy = np.float32(1.0 / ratio_y)
     pec = np.float32(peclet)
-    for i in range(nx):
-        a, d, x, p, q = coarse[0, i], coarse[1, i], coarse[2, i], coarse[3, i], coarse[4, i]
+    row = np.zeros(fine.shape[2] + 2, np.float32)
+    ones = np.ones(ny, np.float32)
+    means = np.empty((5, ny), np.float32)
+    for i in range(first, last):
+        for k in range(5):
+            lines = fine[k, ix[i] : _last_overlap(ix, wx, i) + 1]
+            _mix_rows(lines, 0, wx[i], row[: fine.shape[2]])
+            _reduce_row(row, iy, wy, ones, means[k])
         z = scale[i]
         for j in range(ny):
-            half_sigma = max(one - a[j] - d[j], np.float32(0.0))
-            p[j] *= sx
-            q[j] *= sy
-            aa = max(a[j] * sx * sx, pec * abs(p[j]))
-            dd = max(d[j] * sy * sy, pec * abs(q[j]))
+            a, d, p, q = means[0, j], means[1, j], means[3, j] * sx, means[4, j] * sy
+            half_sigma = max(one - a - d, np.float32(0.0))
+            aa = max(a * sx * sx, pec * abs(p))
+            dd = max(d * sy * sy, pec * abs(q))
             w = one / (aa + dd + half_sigma)
-            a[j] = aa * w
-            d[j] = dd * w
-            x[j] *= sx * sy * w
-            p[j] *= w
-            q[j] *= w
             z[j] = w
-    if share > 0.0:
-        outflow(coarse, most, share)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def prolong_add(coarse, fine, ix, wx, iy, wy):
-    """Add the bilinear interpolant of a padded coarse correction to a padded fine iterate.
-
-    Fine cell i takes ``wx[i]`` of padded coarse row ``ix[i]`` and the rest of the one after it.
-    """
-    nx, ny = fine.shape[0] - 2, fine.shape[1] - 2
-    m = coarse.shape[1]
-    row = np.empty(m, coarse.dtype)
-    one = np.float32(1.0)
-    for i in range(nx):
-        w = wx[i]
-        lo, hi = coarse[ix[i]], coarse[ix[i] + 1]
-        for j in range(m):
-            row[j] = w * lo[j] + (one - w) * hi[j]
-        f = fine[i + 1]
-        for j in range(ny):
-            k = iy[j]
-            f[j + 1] += wy[j] * row[k] + (one - wy[j]) * row[k + 1]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fold(k, n, mode, index, share):
-    """Write index k, which may be a ghost, as a combination of at most two cells."""
-    index[0] = k
-    index[1] = k
-    share[0] = 1.0
-    share[1] = 0.0
-    if 0 <= k < n:
-        return
-    edge = 0 if k < 0 else n - 1
-    if mode == 0:
-        index[0] = edge
-    elif mode == 1:
-        index[0] = edge
-        index[1] = 1 if k < 0 else n - 2
-        share[0] = 2.0
-        share[1] = -1.0
-    else:
-        index[0] = n - 1 - edge
-    if mode != 1:
-        index[1] = index[0]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def dense_matrix(rows, mode):
-    """The rows as a dense matrix with a zero-mean border, shape (n + 1, n + 1) float64.
-
-    The border makes the matrix regular although constants are in (or, with a pseudo-time term,
-    near) the null space of the rows.
-    """
-    nx, ny = rows.shape[1:]
-    n = nx * ny
-    matrix = np.zeros((n + 1, n + 1))
-    ia = np.empty(2, np.int64)
-    ja = np.empty(2, np.int64)
-    wa = np.empty(2)
-    wb = np.empty(2)
-    for i in range(nx):
-        for j in range(ny):
-            a, d, x, p, q = (
-                rows[0, i, j], rows[1, i, j], rows[2, i, j], rows[3, i, j], rows[4, i, j]
-            )  # fmt: skip
-            row = i * ny + j
-            for di in range(-1, 2):
-                for dj in range(-1, 2):
-                    if di == 0 and dj == 0:
-                        w = 2.0
-                    elif dj == 0:
-                        w = -a + di * p
-                    elif di == 0:
-                        w = -d + dj * q
-                    else:
-                        w = -x * di * dj
-                    _fold(i + di, nx, mode, ia, wa)
-                    _fold(j + dj, ny, mode, ja, wb)
-                    for k in range(2):
-                        for m in range(2):
-                            matrix[row, ia[k] * ny + ja[m]] += w * wa[k] * wb[m]
-    for k in range(n):
-        matrix[n, k] = 1.0
-        matrix[k, n] = 1.0
-    return matrix
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def factorise(matrix, pivots):
-    """LU with partial pivoting in place; False when the matrix is singular."""
-    n = matrix.shape[0]
-    for k in range(n):
-        best = k
-        for i in range(k + 1, n):
-            if abs(matrix[i, k]) > abs(matrix[best, k]):
-                best = i
-        pivots[k] = best
-        if not abs(matrix[best, k]) > 1e-300:
-            return False
-        if best != k:
-            for j in range(n):
-                matrix[k, j], matrix[best, j] = matrix[best, j], matrix[k, j]
-        inverse = 1.0 / matrix[k, k]
-        for i in range(k + 1, n):
-            factor = matrix[i, k] * inverse
-            matrix[i, k] = factor
-            if factor != 0.0:
-                for j in range(k + 1, n):
-                    matrix[i, j] -= factor * matrix[k, j]
-    return True
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def solve_dense(matrix, pivots, r, v, mode):
-    """Solve with a factorised bordered matrix; the padded result gets its ghosts."""
-    n = matrix.shape[0]
-    nx, ny = r.shape
-    x = np.zeros(n)
-    for i in range(nx):
-        for j in range(ny):
-            x[i * ny + j] = r[i, j]
-    for k in range(n):
-        b = pivots[k]
-        if b != k:
-            x[k], x[b] = x[b], x[k]
-    for k in range(n):
-        for i in range(k + 1, n):
-            x[i] -= matrix[i, k] * x[k]
-    for k in range(n - 1, -1, -1):
-        s = x[k]
-        for j in range(k + 1, n):
-            s -= matrix[k, j] * x[j]
-        x[k] = s / matrix[k, k]
-    for i in range(nx):
-        for j in range(ny):
-            v[i + 1, j + 1] = x[i * ny + j]
-    fill_ghosts(v, mode)
+            means[0, j] = aa * w
+            means[1, j] = dd * w
+            means[2, j] *= sx * sy * w
+            means[3, j] = p * w
+            means[4, j] = q * w
+        for k in range(5):
+            coarse[k, i] = means[k]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parabolic_ma.backends.numpy_reference.common import kernel
+from parabolic_ma.backends.numpy_reference.multigrid import apply
 
 
 @kernel
@@ -21,12 +22,14 @@ def axpy(alpha, x, y):
 
 
 @kernel
-def cell_masses(log_source, area, mass):
-    """``mass = exp(log_source) area``, float32."""
-    mass[...] = np.exp(log_source) * area
+def norm_weight(log_source, floor, weight):
+    """``weight = sqrt(nu / max nu) + floor``, float32; return the largest log density."""
+    top = float(log_source.max())
+    weight[...] = np.exp(0.5 * (log_source - top)) + floor
+    return top
 
 
 @kernel
-def norm_weight(mass, floor, weight):
-    """``weight = sqrt(mass / max mass) + floor``, float32."""
-    weight[...] = np.sqrt(mass / mass.max()) + floor
+def matrix_dots(rows, v, r, weight):
+    """`dots` of ``w = -M v`` and r, w not being stored."""
+    return dots(-apply(rows, v), r, weight)

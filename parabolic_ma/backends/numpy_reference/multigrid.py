@@ -53,8 +53,7 @@ def residual(rows, r, v, out):
     out[...] = r - apply(rows, v)
 
 
-@kernel
-def chebyshev(rows, r, v, step, mode, degree, low, high, fresh):
+def chebyshev(rows, r, v, mode, degree, low, high, fresh):
     r"""Smooth ``M v = r`` by ``degree`` Chebyshev-Jacobi sweeps; ``v`` and its ghosts in place.
 
     With :math:`\theta = (high + low) / 2`, :math:`\delta = (high - low) / 2` and the diagonal 2,
@@ -67,11 +66,11 @@ def chebyshev(rows, r, v, step, mode, degree, low, high, fresh):
 
     :math:`\rho_0 = \delta / \theta`, :math:`\rho_k = 1 / (2 \theta / \delta - \rho_{k-1})`, damps
     best the part of the spectrum of :math:`M / 2` between ``low`` and ``high``. ``fresh`` promises
-    that ``v`` is zero on entry. ``step`` receives the last step.
+    that ``v`` is zero on entry.
     """
     theta, delta = 0.5 * (high + low), 0.5 * (high - low)
     rho = delta / theta
-    step[...] = (r if fresh else r - apply(rows, v)) * np.float32(0.5 / theta)
+    step = (r if fresh else r - apply(rows, v)) * np.float32(0.5 / theta)
     v[1:-1, 1:-1] += step
     fill_ghosts(v, mode)
     for _ in range(1, degree):
@@ -83,13 +82,26 @@ def chebyshev(rows, r, v, step, mode, degree, low, high, fresh):
 
 
 @kernel
-def restrict(fine, coarse, ix, wx, iy, wy, scale):
-    """``coarse = scale * average(fine)`` by area overlap.
+def down(rows, r, v, out, coarse, scale, ix, wx, iy, wy, mode, degree, low, high, fresh):
+    """Smooth into ``out`` and restrict the residual, averaged by area overlap, to ``coarse``."""
+    out[...] = 0.0 if fresh else v
+    chebyshev(rows, r, out, mode, degree, low, high, fresh)
+    coarse[...] = scale * average(r - apply(rows, out), ix, wx, iy, wy)
 
-    ``ix[I]`` is the first fine index that coarse cell I overlaps, ``wx[I, :3]`` the shares of the
-    (at most three) fine cells, which sum to one; likewise for axis 1.
-    """
-    coarse[...] = scale * gather(gather(fine, ix, wx).T, iy, wy).T
+
+@kernel
+def up(rows, r, v, out, coarse, ix, wx, iy, wy, mode, degree, low, high):
+    """Add the bilinear interpolant of the padded coarse correction to v, smooth into ``out``."""
+    out[...] = v
+    wx, wy = (np.stack([w, 1 - w], axis=1) for w in (wx, wy))
+    out[1:-1, 1:-1] += average(coarse, ix, wx, iy, wy)
+    fill_ghosts(out, mode)
+    chebyshev(rows, r, out, mode, degree, low, high, False)
+
+
+def average(values, ix, wx, iy, wy):
+    """Weighted sums of neighbours on both axes, from ``ix`` and ``iy`` on."""
+    return gather(gather(values, ix, wx).T, iy, wy).T
 
 
 @kernel
@@ -115,10 +127,7 @@ def coarsen_rows(fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet, 
     ``scale`` receives the factor by which the restricted right-hand side must be multiplied. At a
     free boundary ``share`` is positive and face cells are held by `outflow`.
     """
-    one = np.ones_like(scale)
-    for k in range(5):
-        restrict(fine[k], coarse[k], ix, wx, iy, wy, one)
-    a, d, x, p, q = coarse.copy()
+    a, d, x, p, q = (average(coefficient, ix, wx, iy, wy) for coefficient in fine)
     sx, sy, pec = (np.float32(s) for s in (1.0 / ratio_x, 1.0 / ratio_y, peclet))
     half_sigma = np.maximum(1 - a - d, 0)
     p, q = p * sx, q * sy
@@ -129,16 +138,6 @@ def coarsen_rows(fine, coarse, scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet, 
         coarse[k] = coefficient * scale
     if share > 0.0:
         outflow(coarse, most, share)
-
-
-@kernel
-def prolong_add(coarse, fine, ix, wx, iy, wy):
-    """Add the bilinear interpolant of a padded coarse correction to a padded fine iterate.
-
-    Fine cell i takes ``wx[i]`` of padded coarse row ``ix[i]`` and the rest of the one after it.
-    """
-    wx, wy = (np.stack([w, 1 - w], axis=1) for w in (wx, wy))
-    fine[1:-1, 1:-1] += gather(gather(coarse, ix, wx).T, iy, wy).T
 
 
 @kernel
@@ -178,11 +177,10 @@ def factorise(matrix, pivots):
     return True
 
 
-@kernel
-def solve_dense(matrix, pivots, r, v, mode):
-    """Solve with a factorised bordered matrix; the padded result gets its ghosts.
+def solve_factorised(matrix, pivots, r):
+    """Solve with a factorised bordered matrix; the right-hand side of the mean is zero.
 
-    The last right-hand side, of the mean, is zero; the last unknown is dropped.
+    The last unknown, which belongs to that of the mean, is dropped.
     """
     n = len(matrix)
     x = np.append(r.ravel().astype(np.float64), 0.0)
@@ -192,5 +190,11 @@ def solve_dense(matrix, pivots, r, v, mode):
         x[k] -= matrix[k, :k] @ x[:k]
     for k in reversed(range(n)):
         x[k] = (x[k] - matrix[k, k + 1 :] @ x[k + 1 :]) / matrix[k, k]
-    v[1:-1, 1:-1] = x[:-1].reshape(r.shape)
+    return x[:-1].reshape(r.shape)
+
+
+@kernel
+def solve_dense(matrix, pivots, r, v, mode):
+    """Solve with a factorised bordered matrix; the padded result gets its ghosts."""
+    v[1:-1, 1:-1] = solve_factorised(matrix, pivots, r)
     fill_ghosts(v, mode)

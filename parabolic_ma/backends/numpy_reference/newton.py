@@ -17,6 +17,7 @@ from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
 
 GAUSSIAN, MIXTURE, UNIFORM, TABLE = 0, 1, 2, 3
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
+RAISE = 0.5  # of sqrt t2: what the large eigenvalue is raised to in the operator
 
 
 def spline_weights(t):
@@ -164,13 +165,17 @@ def elliptic_part(h11, h12, h22, t2, clip, log_cap):
     r"""Clip the cofactor matrix of the Hessian so that it is positive and not too anisotropic.
 
     It becomes :math:`L P_1 + K P_2` with the projectors :math:`P_{1,2}` on the eigenvectors of
-    :math:`l_1` and :math:`l_2`, :math:`L = \max(l_2, \sqrt{t_2})` and K = l_1 clipped to
+    :math:`l_1` and :math:`l_2`, :math:`L = \max(l_2, \tfrac12 \sqrt{t_2})` and K = l_1 clipped to
     [clip L, L]. Returns L, K and the entries B11, B12, B22 of that matrix over its trace L + K.
+
+    The raise is for Hessians far from the solution only. With :math:`\sqrt{t_2}` itself it would
+    act at the solution too, where two eigenvalues are equal: Newton's residual is halved there, and
+    the convergence linear.
     """
     _, low, high = eigenvalues(h11, h12, h22)
     # where H is negative and t2 underflows the operator still needs a scale
     floor = 1e-6 * math.exp(0.5 * log_cap)
-    big = np.maximum(np.maximum(high, np.sqrt(t2)), floor)
+    big = np.maximum(np.maximum(high, RAISE * np.sqrt(t2)), floor)
     small = np.clip(low, clip * big, big)
     diff = 0.5 * (h11 - h22)
     radius = np.sqrt(diff**2 + h12**2)
@@ -301,18 +306,18 @@ def convexify(
 
 
 @kernel
-def add_correction(u, v, omega):
-    """``u += omega (v - mean v)`` on padded arrays, ghosts included; the mean is the interior's."""
-    u += omega * (v - v[1:-1, 1:-1].mean(dtype=np.float64))
+def add_correction(u, v, out):
+    """``out = u + v - mean v`` on padded arrays, ghosts included; the mean is the interior's."""
+    out[...] = u + (v - v[1:-1, 1:-1].mean(dtype=np.float64))
 
 
 @kernel
-def gradient_norm(v, mass, h1, h2):
-    r"""Return :math:`(\sum |\nabla v|^2 \mu)^{1/2}` of a padded array, centred; mu per cell."""
+def gradient_norm(v, weight, floor, h1, h2):
+    r"""Return :math:`(\sum |\nabla v|^2 (w - f)^2)^{1/2}` of a padded array, centred."""
     v = v.astype(np.float64)
     a = (v[2:, 1:-1] - v[:-2, 1:-1]) / (2.0 * h1)
     b = (v[1:-1, 2:] - v[1:-1, :-2]) / (2.0 * h2)
-    return math.sqrt(((a**2 + b**2) * mass).sum())
+    return math.sqrt(((a**2 + b**2) * (weight.astype(np.float64) - floor) ** 2).sum())
 
 
 def extended_log(x, delta):

@@ -1,0 +1,148 @@
+"""The Numba backend as solvers see it: large grids are shared out to threads by rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from parabolic_ma.backends.numba_cpu import (
+    judgement,
+    kernels,
+    krylov,
+    multigrid,
+    newton,
+    transfer,
+)
+from parabolic_ma.backends.numba_cpu.threads import in_rows
+from parabolic_ma.typing import Array
+
+__all__ = ["NumbaKernels"]
+
+
+class NumbaKernels:
+    """Every kernel of the protocol; those that matter on large grids take ``threads`` of them.
+
+    Results are the same for any number of threads.
+
+    Parameters
+    ----------
+    threads : int
+        Most threads to use.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(kernels, name)
+
+    def _run(self, kernel: Any, shape: tuple[int, ...], *arguments: Any) -> list[Any]:
+        return in_rows(kernel, shape[0], math.prod(shape), self.threads, *arguments)
+
+    def linearise(self, u: Array, *arguments: Any) -> tuple[float, ...]:
+        """See the protocol."""
+        axis1, axis2, log_source = arguments[0], arguments[1], arguments[3]
+        parts = np.array(self._run(newton.linearise, log_source.shape, u, *arguments))
+        return newton.combined(parts, (axis1[1] - axis1[0]) * (axis2[1] - axis2[0]))
+
+    def add_correction(self, u: Array, v: Array, out: Array) -> None:
+        """See the protocol."""
+        nx, ny = (n - 2 for n in v.shape)
+        mean = sum(self._run(krylov.interior_sum, (nx, ny), v)) / (nx * ny)
+        self._run(krylov.add_shifted, u.shape, u, v, mean, out)
+
+    def gradient_norm(self, v: Array, weight: Array, *arguments: Any) -> float:
+        """See the protocol."""
+        parts = self._run(krylov.squared_gradient, weight.shape, v, weight, *arguments)
+        return math.sqrt(sum(parts))
+
+    def norm_weight(self, log_source: Array, floor: float, weight: Array) -> float:
+        """See the protocol."""
+        top = max(self._run(krylov.largest, log_source.shape, log_source))
+        self._run(krylov.norm_weight, log_source.shape, log_source, top, floor, weight)
+        return float(top)
+
+    def dots(self, w: Array, r: Array, weight: Array) -> tuple[float, float, float]:
+        """See the protocol."""
+        return _sums(self._run(krylov.dots, w.shape, w, r, weight))
+
+    def matrix_dots(
+        self, rows: Array, v: Array, r: Array, weight: Array
+    ) -> tuple[float, float, float]:
+        """See the protocol."""
+        return _sums(self._run(krylov.matrix_dots, r.shape, rows, v, r, weight))
+
+    def down(
+        self, rows: Array, r: Array, v: Array, out: Array, coarse: Array, *arguments: Any
+    ) -> None:
+        """See the protocol."""
+        # shared out by coarse rows, by the size of the fine grid
+        in_rows(
+            multigrid.down, coarse.shape[0], r.size, self.threads, rows, r, v, out, coarse,
+            *arguments,
+        )  # fmt: skip
+
+    def up(self, rows: Array, r: Array, *arguments: Any) -> None:
+        """See the protocol."""
+        self._run(multigrid.up, r.shape, rows, r, *arguments)
+
+    def coarsen_rows(self, fine: Array, coarse: Array, *arguments: Any) -> None:
+        """See the protocol."""
+        *arguments, most, share = arguments
+        in_rows(
+            multigrid.coarsen_rows, coarse.shape[1], fine[0].size, self.threads, fine, coarse,
+            *arguments,
+        )  # fmt: skip
+        if share > 0.0:
+            multigrid.outflow(coarse, most, share)
+
+    def interpolate(self, coarse: Array, fine: Array, *weights: Array) -> None:
+        """See the protocol."""
+        self._run(transfer.interpolate, fine.shape, coarse, fine, *weights)
+
+    def average_log(self, fine: Array, coarse: Array, *weights: Array) -> None:
+        """See the protocol."""
+        in_rows(
+            transfer.average_log, coarse.shape[0], fine.size, self.threads, fine, coarse, *weights
+        )
+
+    def judge_sums(self, source: Array, *arguments: Any) -> Array:
+        """See the protocol."""
+        parts = np.array(self._run(judgement.judge_sums, source.shape, source, *arguments))
+        top = parts[:, 2].max()
+        parts[:, 3:5] *= np.exp(parts[:, 2:3] - top)
+        sums: Array = parts.sum(axis=0)
+        sums[2] = top
+        return sums
+
+    def residual_sums(self, source: Array, *arguments: Any) -> tuple[float, ...]:
+        """See the protocol."""
+        parts = np.array(self._run(judgement.residual_sums, source.shape, source, *arguments))
+        total = parts.sum(axis=0)
+        total[1], total[2], total[3] = parts[:, 1].max(), parts[:, 2].min(), parts[:, 3].max()
+        return tuple(map(float, total))
+
+    def mass_histogram(self, source: Array, *arguments: Any) -> Array:
+        """See the protocol."""
+        histograms = self._run(judgement.mass_histogram, source.shape, source, *arguments)
+        return np.sum(histograms, axis=0)
+
+    def inverse_change(
+        self, after: Array, before: Array, spacing: Any, matrix: Any, source: Array
+    ) -> float:
+        """See the protocol."""
+        parts = self._run(
+            judgement.inverse_change, source.shape, after, before, spacing, matrix, source
+        )
+        return float(sum(parts))
+
+    def fields(self, u: Array, *arguments: Any) -> None:
+        """See the protocol."""
+        self._run(newton.fields, tuple(n - 2 for n in u.shape), u, *arguments)
+
+
+def _sums(parts: list[Any]) -> tuple[float, float, float]:
+    ww, wr, rr = (sum(column) for column in zip(*parts, strict=True))
+    return ww, wr, rr
