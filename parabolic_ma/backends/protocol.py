@@ -175,12 +175,11 @@ class Kernels(Protocol):
     def residual_sums(
         self, source: Array, log_det: Array, log_inner: Array, low: Array, high: Array, u: Array,
         constant: float, tail: float, extension: float,
-    ) -> tuple[float, float, float, float, float, float, float]:  # fmt: skip
+    ) -> tuple[float, float, float, float, float]:  # fmt: skip
         """Return what is known of the residual F once its constant is taken off.
 
         The sum of w (2 tanh(F / 2))^2; where ``source >= tail`` the largest |F|, the smallest
-        ``low``, the largest ``high`` and the sum of w (u / max(low, extension))^2; the sum of w and
-        the number of cells where ``low <= extension``.
+        ``low``, the largest ``high`` and the sum of w (u / max(low, extension))^2.
         """
 
     def mass_histogram(self, source: Array, lowest: float, step: float, bins: int) -> Array:

@@ -88,7 +88,7 @@ def judge(
     scale = problem.inner.log_normalizer
     # 2 tanh(F / 2) = (m det - c nu) / mean: the residual for small ones, and at most 2 where the
     # potential is not convex, so that a cell of mass 1e-9 does not decide the norm
-    squared, largest, smallest, biggest, rounding, extended, cells = kernels.residual_sums(
+    squared, largest, smallest, biggest, rounding = kernels.residual_sums(
         *fields, _rows(parts.low), _rows(parts.high), _rows(u), constant,
         tail_level(kernels, source, volume), EXTENSION,
     )  # fmt: skip
@@ -147,8 +147,8 @@ def judge(
         rounding_floor=_rounding_floor(grid, rounding * volume),
         min_eigenvalue=smallest,
         max_eigenvalue=biggest,
-        extension_mass=extended * volume,
-        extension_cells=int(cells),
+        extension_mass=float(np.exp(source[parts.extended]).sum()) * volume,
+        extension_cells=int(np.count_nonzero(parts.extended)),
         floored_mass=floored_mass,
         truncated_mass=problem.truncated_mass,
         solver_constant=solver_constant,

@@ -243,6 +243,12 @@ def result(
         f"rate, {state.cycles} multigrid cycles, on grid {'x'.join(map(str, equation.shape))}: "
         f"KL {judgement.kl:.2e}"
     )
+    if status is Status.CONVERGED and not certificate.rounding_floor < 1.0:
+        status = Status.DIVERGED
+        message += (
+            f"; the potential has grown to {np.abs(state.point.u).max():.1e}, and rounding leaves "
+            "nothing of its shape"
+        )
     average: GridDensity | None = None
     if state.average is not None and state.average.total.any():
         average = state.average.measure()

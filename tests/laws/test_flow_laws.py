@@ -192,7 +192,11 @@ def test_what_cannot_go_on_ends_soon_and_says_so(stepper: Any) -> None:
     with pytest.raises(pma.ConvergenceError) as caught:
         pma.solve(problem, flow)
     solution = caught.value.solution
-    assert solution.status in (pma.Status.STALLED, pma.Status.LOST_CONVEXITY)
+    assert solution.status in (
+        pma.Status.STALLED,
+        pma.Status.LOST_CONVEXITY,
+        pma.Status.DIVERGED,  # carried on until the potential's shape drowned in its size
+    )
     assert solution.history.rows < 2000
     assert np.isfinite(solution.fields.potential.correction).all()
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from parabolic_ma.backends.numba_cpu.inner import inner_row
-from parabolic_ma.backends.numba_cpu.newton import RAISE, derivatives_row
+from parabolic_ma.backends.numba_cpu.newton import RAISED, derivatives_row
 
 _NODES = np.array([0.5 - math.sqrt(0.15), 0.5, 0.5 + math.sqrt(0.15)])
 _WEIGHTS = np.array([5.0 / 18.0, 8.0 / 18.0, 5.0 / 18.0])
@@ -350,7 +350,8 @@ def linearise_cells(
             # where the image has left the inner measure's support the row still needs a scale
             mean = max(mean, nu / cap)
             t2 = nu / mean
-            big = max(l2, RAISE * math.sqrt(t2), floor)
+            wanted = math.sqrt(t2)
+            big = max(l2, min(wanted, 2.0 * wanted - RAISED * l2), floor)
             small = min(max(l1, clip * big), big)
             s = big + small
             c2 = diff / rad if rad > 0.0 else 0.0

@@ -17,19 +17,22 @@ import math
 import numpy as np
 from numba import njit
 
+from parabolic_ma.backends.numba_cpu.inverse_3d import invert_3d, polish_3d
+from parabolic_ma.backends.numba_cpu.search import (
+    CLIP,
+    LAST_STEP,
+    MAX_HALVINGS,
+    MAX_STEPS,
+    MERIT_ROUNDING,
+    SINGULAR,
+    UNSOLVED,
+    accept,
+    table_cell,
+)
 from parabolic_ma.backends.numba_cpu.splines import KERNEL_OPTIONS, in_chunks, local_1d, local_2d
 from parabolic_ma.typing import Array
 
 __all__ = ["conjugate_rows", "invert", "polish"]
-
-_MAX_STEPS = 100
-_MAX_HALVINGS = 40
-_LAST_STEP = 1e-7  # in cells: Newton squares it, so what is left after it is below rounding
-_MERIT_ROUNDING = 1e-14  # of the terms of the merit; smaller changes of it say nothing
-_UNSOLVED = 1e-11  # of the terms of the equation: a residual that is no rounding
-_ARMIJO = 1e-4
-_CLIP = 1e-4  # of the larger eigenvalue, where the Hessian is not positive definite
-_SINGULAR = 1e-14  # of the squared trace: below, a determinant counts as not positive
 
 
 # ---------------------------------------------------------------------------- discrete
@@ -82,38 +85,24 @@ def conjugate_rows(values, nodes, slopes, best, where):
 
 
 @njit(**KERNEL_OPTIONS)
-def _accept(merit, trial_merit, decrease, rounding, residual, trial_residual, outside, t):
-    """Judge a step by the convex merit; by the residual where the merit cannot tell.
-
-    That is within rounding of the merit, and outside the box, where the continued map need not be
-    the gradient of the continued potential.
-    """
-    if trial_merit <= merit - _ARMIJO * t * decrease and decrease > 0.0:
-        return True
-    if trial_merit <= merit + rounding and trial_residual < residual:
-        return True
-    return outside and trial_residual < (1.0 - _ARMIJO * t) ** 2 * residual
-
-
-@njit(**KERNEL_OPTIONS)
 def _maximise_1d(c, g, periodic, x, y):
     """Maximise ``x y - psi(y)`` from a start; return the maximiser and the maximum."""
     psi, t, h = local_1d(c, g, periodic, y)
-    for _ in range(_MAX_STEPS):
+    for _ in range(MAX_STEPS):
         f = t - x
         merit = psi - x * y
-        plain = h > _SINGULAR * g[3]
-        slope = h if plain else max(abs(h), _CLIP * g[3])
+        plain = h > SINGULAR * g[3]
+        slope = h if plain else max(abs(h), CLIP * g[3])
         d = -f / slope
-        if plain and abs(d) * g[2] < _LAST_STEP:
+        if plain and abs(d) * g[2] < LAST_STEP:
             return y + d, -merit - 0.5 * f * d
-        rounding = _MERIT_ROUNDING * (abs(psi) + abs(x * y) + g[6])
+        rounding = MERIT_ROUNDING * (abs(psi) + abs(x * y) + g[6])
         step = 1.0
         moved = False
-        for _ in range(_MAX_HALVINGS):
+        for _ in range(MAX_HALVINGS):
             trial = y + step * d
             psi, t, h = local_1d(c, g, periodic, trial)
-            if _accept(merit, psi - x * trial, -f * d, rounding, f * f, (t - x) ** 2, False, step):
+            if accept(merit, psi - x * trial, -f * d, rounding, f * f, (t - x) ** 2, False, step):
                 y = trial
                 moved = True
                 break
@@ -132,7 +121,7 @@ def _direction(g, outside, f0, f1, j00, j01, j10, j11):
     """
     det = j00 * j11 - j01 * j10
     trace = j00 + j11
-    plain = trace > 0.0 and det > _SINGULAR * trace * trace
+    plain = trace > 0.0 and det > SINGULAR * trace * trace
     if not plain:
         if outside:
             j00, j01, j10, j11 = g[6], g[7], g[7], g[8]
@@ -141,7 +130,7 @@ def _direction(g, outside, f0, f1, j00, j01, j10, j11):
             radius = math.sqrt(half * half + j01 * j01)
             low = abs(0.5 * trace - radius)
             high = abs(0.5 * trace + radius)
-            least = max(_CLIP * max(low, high), 1e-300)
+            least = max(CLIP * max(low, high), 1e-300)
             low = max(low, least)
             high = max(high, least)
             mean = 0.5 * (low + high)
@@ -167,7 +156,7 @@ def _maximise_2d(c, g, periodic, x0, x1, y0, y1):
     may also end because nothing better is found, mostly by rounding.
     """
     psi, t0, t1, j00, j01, j10, j11 = local_2d(c, g, periodic, y0, y1)
-    for _ in range(_MAX_STEPS):
+    for _ in range(MAX_STEPS):
         f0 = t0 - x0
         f1 = t1 - x1
         pairing = x0 * y0 + x1 * y1
@@ -175,17 +164,17 @@ def _maximise_2d(c, g, periodic, x0, x1, y0, y1):
         outside = _is_outside(g, periodic, y0, y1)
         d0, d1, plain = _direction(g, outside, f0, f1, j00, j01, j10, j11)
         slope = f0 * d0 + f1 * d1
-        if plain and abs(d0) * g[4] + abs(d1) * g[5] < _LAST_STEP:
+        if plain and abs(d0) * g[4] + abs(d1) * g[5] < LAST_STEP:
             return y0 + d0, y1 + d1, -merit - 0.5 * slope, True
-        rounding = _MERIT_ROUNDING * (abs(psi) + abs(x0 * y0) + abs(x1 * y1) + g[13])
+        rounding = MERIT_ROUNDING * (abs(psi) + abs(x0 * y0) + abs(x1 * y1) + g[13])
         residual = f0 * f0 + f1 * f1
         step = 1.0
         moved = False
-        for _ in range(_MAX_HALVINGS):
+        for _ in range(MAX_HALVINGS):
             z0 = y0 + step * d0
             z1 = y1 + step * d1
             psi, t0, t1, j00, j01, j10, j11 = local_2d(c, g, periodic, z0, z1)
-            if _accept(
+            if accept(
                 merit,
                 psi - x0 * z0 - x1 * z1,
                 -slope,
@@ -218,7 +207,7 @@ def _root_on_face(c, g, axis, face, x0, x1):
     low, high = (g[0], g[2]) if axis else (g[1], g[3])
     s = 0.5 * (low + high)
     change = high - low
-    for k in range(2 + _MAX_STEPS):
+    for k in range(2 + MAX_STEPS):
         at = low if k == 0 else high if k == 1 else s
         if axis:
             _, t1, t0, j11, _, j01, _ = local_2d(c, g, False, at, face)
@@ -300,15 +289,6 @@ def _polish_2d(c, g, periodic, x, y, value):
 
 
 @njit(**KERNEL_OPTIONS)
-def _cell(x, lower, scale, n):
-    """Cell of a uniform table and the position in it, clamped to the table."""
-    s = (x - lower) * scale
-    s = min(max(s, 0.0), n - 1.0)
-    i = max(0, min(int(s), n - 2))
-    return i, s - i
-
-
-@njit(**KERNEL_OPTIONS)
 def _invert_1d(c, g, periodic, lower, scale, table, x, out):
     period = g[1] - g[0]
     for k in range(len(x)):
@@ -321,7 +301,7 @@ def _invert_1d(c, g, periodic, lower, scale, table, x, out):
             z = (x0 - g[5]) / g[3] + g[4]
             shift = period * math.floor((z - g[0]) / period)
             x0 -= g[3] * shift
-        i, a = _cell(x0, lower[0], scale[0], len(table))
+        i, a = table_cell(x0, lower[0], scale[0], len(table))
         node = lower[0] + i / scale[0]
         best = -np.inf
         y = 0.0
@@ -332,7 +312,7 @@ def _invert_1d(c, g, periodic, lower, scale, table, x, out):
                 y = table[i + e, 0]
         z = (1.0 - a) * table[i, 0] + a * table[i + 1, 0]
         z += (x0 - node - a / scale[0]) / g[3]
-        if x0 * z - local_1d(c, g, periodic, z)[0] >= best - _MERIT_ROUNDING * abs(best):
+        if x0 * z - local_1d(c, g, periodic, z)[0] >= best - MERIT_ROUNDING * abs(best):
             y = z
         out[k, 0] = _maximise_1d(c, g, periodic, x0, y)[0] + shift
 
@@ -362,8 +342,8 @@ def _invert_2d(c, g, periodic, lower, scale, table, x, out):
             shift1 = period1 * math.floor((z1 - g[1]) / period1)
             x0 -= g[6] * shift0 + g[7] * shift1
             x1 -= g[7] * shift0 + g[8] * shift1
-        i, a = _cell(x0, lower[0], scale[0], table.shape[0])
-        j, b = _cell(x1, lower[1], scale[1], table.shape[1])
+        i, a = table_cell(x0, lower[0], scale[0], table.shape[0])
+        j, b = table_cell(x1, lower[1], scale[1], table.shape[1])
         # Two starts, of which the better one is taken: the corner whose maximiser is best for
         # this x (safe across a jump of the inverse), and the bilinear one (close where smooth).
         r0 = x0 - lower[0] - i * h0
@@ -391,14 +371,14 @@ def _invert_2d(c, g, periodic, lower, scale, table, x, out):
         z0 += (g[8] * r0 - g[7] * r1) / det
         z1 += (g[6] * r1 - g[7] * r0) / det
         value = x0 * z0 + x1 * z1 - local_2d(c, g, periodic, z0, z1)[0]
-        if value >= best - _MERIT_ROUNDING * abs(best):
+        if value >= best - MERIT_ROUNDING * abs(best):
             y0 = z0
             y1 = z1
         y0, y1, _, converged = _maximise_2d(c, g, periodic, x0, x1, y0, y1)
         if not (converged or periodic):
             # Newton can stick at a kink of the continued map: then go through its pieces.
             residual, terms = _residual_2d(c, g, periodic, x0, x1, y0, y1)
-            if residual > _UNSOLVED * terms:
+            if residual > UNSOLVED * terms:
                 z0, z1, found = _solve_outside_2d(c, g, x0, x1)
                 if found:
                     y0 = z0
@@ -423,7 +403,7 @@ def polish(
 
     A point keeps what it had when Newton ends at a smaller value.
     """
-    kernel = (_polish_1d, _polish_2d)[x.shape[1] - 1]
+    kernel = (_polish_1d, _polish_2d, polish_3d)[x.shape[1] - 1]
     in_chunks(lambda *part: kernel(c, g, periodic, *part), threads, x, maximisers, values)
 
 
@@ -458,7 +438,7 @@ def invert(
         The solutions; where the spline is not convex, local maximisers of ``<x, y> - psi(y)``
         no worse than the best of the surrounding nodes' maximisers.
     """
-    kernel = (_invert_1d, _invert_2d)[x.shape[1] - 1]
+    kernel = (_invert_1d, _invert_2d, invert_3d)[x.shape[1] - 1]
     out = np.empty_like(x, order="C")
     scale = 1.0 / spacing
     in_chunks(lambda p, o: kernel(c, g, periodic, lower, scale, table, p, o), threads, x, out)

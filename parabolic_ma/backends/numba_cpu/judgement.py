@@ -103,8 +103,6 @@ def residual_sums(
     smallest_low = np.inf
     largest_high = -np.inf
     rounding = 0.0
-    extended = 0.0
-    cells = 0.0
     for i in range(first, last):
         s, det, inner, l1, l2, v = source[i], log_det[i], log_inner[i], low[i], high[i], u[i]
         for j in range(n):
@@ -119,10 +117,7 @@ def residual_sums(
                 largest_high = max(largest_high, l2[j])
                 error = v[j] / max(l1[j], extension)
                 rounding += w * error * error
-            if l1[j] <= extension:
-                extended += w
-                cells += 1.0
-    return squared, largest, smallest_low, largest_high, rounding, extended, cells
+    return squared, largest, smallest_low, largest_high, rounding
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -33,10 +33,10 @@ from parabolic_ma.backends.numba_cpu.inner import (
 from parabolic_ma.backends.numba_cpu.simd import LANES32, LANES64, load64, store
 
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
-RAISE = 0.5  # of sqrt t2: what the large eigenvalue is raised to in the operator
+RAISED = 2.0  # ratio of sqrt t2 and l2 from which the operator takes sqrt t2 for the eigenvalue
 
-# Behind the inner density's part of the scratch array comes the source; the rows of a tile are in an
-# array of their own, in float32.
+# Behind the inner density's part of the scratch array comes the source; the rows of a tile are in
+# an array of their own, in float32.
 _E = SIZE
 _SCRATCH = SIZE + TILE
 _A, _D, _X, _P, _Q, _R, _TAN = (k * TILE for k in range(7))
@@ -103,7 +103,9 @@ def _row(h11, h12, h22, det, t2, f1, f2, clip, peclet, ratio, floor, sigma, widt
     # no cancellation in the small eigenvalue
     safe = simd.greater(l2, 0.5 * rad, l2, 1.0)
     l1 = simd.greater(l2, 0.5 * rad, det / safe, half - rad)
-    big = simd.maximum(simd.maximum(l2, RAISE * simd.root(t2)), floor)
+    wanted = simd.root(t2)
+    raised = simd.minimum(wanted, 2.0 * wanted - RAISED * l2)
+    big = simd.maximum(simd.maximum(l2, raised), floor)
     small = simd.minimum(simd.maximum(l1, clip * big), big)
     s = 1.0 / (big + small)
     # B = (big P1 + small P2) s with P2 the projector on the eigenvector of l2
@@ -247,13 +249,13 @@ def linearise(
     In determinant units the equation is linearised as
     ``S B : Hess v - g <f', grad v> = -(num - t2)`` with a clipped, unit-trace ``B`` (eigenvalues
     ``L2 / S`` along the eigenvector of the small eigenvalue of H and ``K2 / S`` across,
-    ``L2 = max(l2, sqrt(t2) / 2)``, ``K2`` = l1 clipped to ``[clip L2, L2]``, ``S = L2 + K2``) and the
-    drift weight ``g``, the logarithmic mean of det and t2 where t2 > det: then the step is the log
-    form's where only T moves, and the mass form's where only the Hessian moves. L2 is raised only
-    where the target is far off: at two equal eigenvalues any raise halves the residual, and Newton's
-    method with it converges linearly. Clips change the operator only, never the residual. Each row is divided by its diagonal; ``S / dt`` adds a
-    pseudo-time term. ``tangent`` is minus the derivative of the right-hand side with respect to the
-    logarithm of c.
+    ``L2 = max(l2, min(q, 2 q - 2 l2))``, q = sqrt t2, ``K2`` = l1 clipped to ``[clip L2, L2]``,
+    ``S = L2 + K2``) and the drift weight ``g``, the logarithmic mean of det and t2 where t2 > det:
+    then the step is the log form's where only T moves, and the mass form's where only the Hessian
+    moves. L2 is raised only where the target is far off: at two equal eigenvalues any raise halves
+    the residual, and Newton's method converges linearly. Clips change the operator only, never the
+    residual. Each row is divided by its diagonal; ``S / dt`` adds a pseudo-time term. ``tangent``
+    is minus the derivative of the right-hand side with respect to the logarithm of c.
 
     Returns
     -------

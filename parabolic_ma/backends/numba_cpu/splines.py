@@ -4,7 +4,8 @@ The kernels see raw arrays only. A potential is the spline coefficients of its c
 a flat float64 array, the *geometry*:
 
 * ``d = 1``: ``lower, upper, 1/h, A, c, b, s``;
-* ``d = 2``: ``lower (2), upper (2), 1/h (2), A11, A12, A22, c (2), b (2), s``,
+* ``d = 2``: ``lower (2), upper (2), 1/h (2), A11, A12, A22, c (2), b (2), s``;
+* ``d = 3``: ``lower (3), upper (3), 1/h (3), A11, A12, A13, A22, A23, A33, c (3), b (3), s``,
 
 for :math:`\psi(y) = \tfrac12 \langle y - c, A (y - c)\rangle + \langle b, y - c\rangle + u(y)`,
 ``s`` being a bound of the terms of :math:`\psi` in the box, which its rounding goes with.
@@ -19,7 +20,6 @@ kernels release the interpreter lock); everything above them is compiled.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -27,6 +27,24 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from parabolic_ma.backends.numba_cpu.spline_lines import (
+    KERNEL_OPTIONS,
+    curvatures_at,
+    filter_line,
+    filter_rows,
+    place,
+    project,
+    reciprocal_pivots,
+    slopes_at,
+    values_at,
+)
+from parabolic_ma.backends.numba_cpu.splines_3d import (
+    evaluate_3d,
+    gradient_3d,
+    jacobian_3d,
+    potential_3d,
+    prefilter_3d,
+)
 from parabolic_ma.splines import BOUNDARIES
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
@@ -44,15 +62,6 @@ __all__ = [
     "prefilter",
 ]
 
-# No "nnan", "ninf": a point that is not a number has to come out as one.
-KERNEL_OPTIONS = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-}
-_BOX, _PERIODIC, _FREE = range(3)
-_WARM_UP = 32  # the periodic recursions forget their start as (2 - sqrt 3)^k: 5e-19
 _SERIAL_BELOW = 20_000  # points; below, handing out work costs more than it saves
 
 
@@ -60,135 +69,11 @@ _SERIAL_BELOW = 20_000  # points; below, handing out work costs more than it sav
 
 
 @njit(**KERNEL_OPTIONS)
-def _reciprocal_pivots(n: int, boundary: int) -> Array:
-    """Return ``1 / pivot`` of the elimination of ``(1, 4, 1)`` for each row."""
-    w = np.empty(n)
-    if boundary == _PERIODIC:
-        w[:] = 2.0 - math.sqrt(3.0)
-        return w
-    if boundary == _FREE:
-        w[0] = 0.0  # the outer coefficients are given, their rows are the identity
-        for i in range(1, n):
-            w[i] = 1.0 / (4.0 - w[i - 1])
-        return w
-    w[0] = 1.0 / 6.0 if n == 1 else 0.2
-    for i in range(1, n):
-        w[i] = 1.0 / ((5.0 if i == n - 1 else 4.0) - w[i - 1])
-    return w
-
-
-@njit(**KERNEL_OPTIONS)
-def _filter_line(c, w, n, boundary):
-    """Turn the values in ``c[2 : n + 2]`` into coefficients, and fill the padding."""
-    if boundary == _FREE:
-        first = c[2] - (2.0 * c[2] - 5.0 * c[3] + 4.0 * c[4] - c[5]) / 6.0
-        last = c[n + 1] - (2.0 * c[n + 1] - 5.0 * c[n] + 4.0 * c[n - 1] - c[n - 2]) / 6.0
-        value_first = c[2]
-        value_last = c[n + 1]
-        c[2] = first
-        g = first
-        for i in range(1, n - 1):
-            g = 6.0 * c[i + 2] * w[i] - w[i] * g
-            c[i + 2] = g
-        c[n + 1] = last
-        g = last
-        for i in range(n - 2, 0, -1):
-            g = c[i + 2] - w[i] * g
-            c[i + 2] = g
-        c[1] = 6.0 * value_first - 4.0 * c[2] - c[3]
-        c[0] = 4.0 * c[1] - 6.0 * c[2] + 4.0 * c[3] - c[4]
-        c[n + 2] = 6.0 * value_last - 4.0 * c[n + 1] - c[n]
-        c[n + 3] = 4.0 * c[n + 2] - 6.0 * c[n + 1] + 4.0 * c[n] - c[n - 1]
-        return
-    g = 0.0
-    if boundary == _PERIODIC:
-        for k in range(-_WARM_UP, 0):
-            g = (6.0 * c[k % n + 2] - g) * w[0]
-    for i in range(n):
-        g = 6.0 * c[i + 2] * w[i] - w[i] * g
-        c[i + 2] = g
-    g = 0.0
-    if boundary == _PERIODIC:
-        for k in range(_WARM_UP, 0, -1):
-            g = c[(n - 1 + k) % n + 2] - w[0] * g
-    for i in range(n - 1, -1, -1):
-        g = c[i + 2] - w[i] * g
-        c[i + 2] = g
-    for k in range(2):
-        c[1 - k] = c[_padding(-1 - k, n, boundary) + 2]
-        c[n + 2 + k] = c[_padding(n + k, n, boundary) + 2]
-
-
-@njit(**KERNEL_OPTIONS)
-def _padding(i, n, boundary):
-    """Node whose coefficient stands at node ``i`` beyond the ends."""
-    if boundary == _PERIODIC:
-        return i % n
-    folded = i % (2 * n)
-    return min(folded, 2 * n - 1 - folded)
-
-
-@njit(**KERNEL_OPTIONS)
-def _filter_rows(c, w, n, boundary):
-    """Do what `_filter_line` does along axis 0, for all columns of ``c`` at once."""
-    m = c.shape[1]
-    if boundary == _FREE:
-        values = np.empty((2, m))
-        for j in range(m):
-            values[0, j] = c[2, j]
-            values[1, j] = c[n + 1, j]
-        outer = np.empty((2, m))
-        for j in range(m):
-            outer[0, j] = c[2, j] - (2.0 * c[2, j] - 5.0 * c[3, j] + 4.0 * c[4, j] - c[5, j]) / 6.0
-            outer[1, j] = (
-                c[n + 1, j]
-                - (2.0 * c[n + 1, j] - 5.0 * c[n, j] + 4.0 * c[n - 1, j] - c[n - 2, j]) / 6.0
-            )
-        c[2] = outer[0]
-        c[n + 1] = outer[1]
-        for i in range(1, n - 1):
-            for j in range(m):
-                c[i + 2, j] = 6.0 * w[i] * c[i + 2, j] - w[i] * c[i + 1, j]
-        for i in range(n - 2, 0, -1):
-            for j in range(m):
-                c[i + 2, j] -= w[i] * c[i + 3, j]
-        for j in range(m):
-            c[1, j] = 6.0 * values[0, j] - 4.0 * c[2, j] - c[3, j]
-            c[0, j] = 4.0 * c[1, j] - 6.0 * c[2, j] + 4.0 * c[3, j] - c[4, j]
-            c[n + 2, j] = 6.0 * values[1, j] - 4.0 * c[n + 1, j] - c[n, j]
-            c[n + 3, j] = 4.0 * c[n + 2, j] - 6.0 * c[n + 1, j] + 4.0 * c[n, j] - c[n - 1, j]
-        return
-    start = np.zeros(m)
-    if boundary == _PERIODIC:
-        for k in range(-_WARM_UP, 0):
-            for j in range(m):
-                start[j] = (6.0 * c[k % n + 2, j] - start[j]) * w[0]
-    for j in range(m):
-        c[2, j] = (6.0 * c[2, j] - start[j]) * w[0]
-    for i in range(1, n):
-        for j in range(m):
-            c[i + 2, j] = 6.0 * w[i] * c[i + 2, j] - w[i] * c[i + 1, j]
-    start[:] = 0.0
-    if boundary == _PERIODIC:
-        for k in range(_WARM_UP, 0, -1):
-            for j in range(m):
-                start[j] = c[(n - 1 + k) % n + 2, j] - w[0] * start[j]
-    for j in range(m):
-        c[n + 1, j] -= w[n - 1] * start[j]
-    for i in range(n - 2, -1, -1):
-        for j in range(m):
-            c[i + 2, j] -= w[i] * c[i + 3, j]
-    for k in range(2):
-        c[1 - k] = c[_padding(-1 - k, n, boundary) + 2]
-        c[n + 2 + k] = c[_padding(n + k, n, boundary) + 2]
-
-
-@njit(**KERNEL_OPTIONS)
 def _prefilter_1d(values, boundary):
     n = len(values)
     c = np.empty(n + 4)
     c[2 : n + 2] = values
-    _filter_line(c, _reciprocal_pivots(n, boundary), n, boundary)
+    filter_line(c, reciprocal_pivots(n, boundary), n, boundary)
     return c
 
 
@@ -196,48 +81,17 @@ def _prefilter_1d(values, boundary):
 def _prefilter_2d(values, boundary):
     n, m = values.shape
     c = np.empty((n + 4, m + 4))
-    w = _reciprocal_pivots(m, boundary)
+    w = reciprocal_pivots(m, boundary)
     for i in range(n):
         row = c[i + 2]
         for j in range(m):
             row[j + 2] = values[i, j]
-        _filter_line(row, w, m, boundary)
-    _filter_rows(c, _reciprocal_pivots(n, boundary), n, boundary)
+        filter_line(row, w, m, boundary)
+    filter_rows(c, reciprocal_pivots(n, boundary), n, boundary)
     return c
 
 
 # ---------------------------------------------------------------------------- splines at points
-
-
-@njit(**KERNEL_OPTIONS)
-def _place(s, n):
-    """First padded index touched at node coordinate ``s``, and the fraction of the cell."""
-    i = math.floor(s)
-    i = max(-1, min(i, n - 5))
-    return i + 1, s - i
-
-
-@njit(**KERNEL_OPTIONS)
-def _values(t):
-    r = 1.0 - t
-    return (
-        r * r * r * (1.0 / 6.0),
-        2.0 / 3.0 - t * t * (1.0 - 0.5 * t),
-        2.0 / 3.0 - r * r * (1.0 - 0.5 * r),
-        t * t * t * (1.0 / 6.0),
-    )
-
-
-@njit(**KERNEL_OPTIONS)
-def _slopes(t):
-    r = 1.0 - t
-    return -0.5 * r * r, t * (1.5 * t - 2.0), r * (2.0 - 1.5 * r), 0.5 * t * t
-
-
-@njit(**KERNEL_OPTIONS)
-def _curvatures(t):
-    r = 1.0 - t
-    return r, 3.0 * t - 2.0, 3.0 * r - 2.0, t
 
 
 @njit(**KERNEL_OPTIONS)
@@ -248,10 +102,10 @@ def _row(c, i, j, w):
 @njit(**KERNEL_OPTIONS)
 def _spline_1d(c, s, scale):
     """Value and two derivatives at node coordinate ``s``, ``scale`` being ``1/h``."""
-    i, t = _place(s, len(c))
-    v = _values(t)
-    d = _slopes(t)
-    e = _curvatures(t)
+    i, t = place(s, len(c))
+    v = values_at(t)
+    d = slopes_at(t)
+    e = curvatures_at(t)
     return (
         v[0] * c[i] + v[1] * c[i + 1] + v[2] * c[i + 2] + v[3] * c[i + 3],
         scale * (d[0] * c[i] + d[1] * c[i + 1] + d[2] * c[i + 2] + d[3] * c[i + 3]),
@@ -262,14 +116,14 @@ def _spline_1d(c, s, scale):
 @njit(**KERNEL_OPTIONS)
 def _spline_2d(c, s0, s1, scale0, scale1):
     """Value, gradient (2) and Hessian (11, 12, 22); what a caller ignores is not computed."""
-    i, t0 = _place(s0, c.shape[0])
-    j, t1 = _place(s1, c.shape[1])
-    v = _values(t1)
-    d = _slopes(t1)
-    e = _curvatures(t1)
-    x = _values(t0)
-    p = _slopes(t0)
-    q = _curvatures(t0)
+    i, t0 = place(s0, c.shape[0])
+    j, t1 = place(s1, c.shape[1])
+    v = values_at(t1)
+    d = slopes_at(t1)
+    e = curvatures_at(t1)
+    x = values_at(t0)
+    p = slopes_at(t0)
+    q = curvatures_at(t0)
     v0, d0, e0 = _row(c, i, j, v), _row(c, i, j, d), _row(c, i, j, e)
     v1, d1, e1 = _row(c, i + 1, j, v), _row(c, i + 1, j, d), _row(c, i + 1, j, e)
     v2, d2, e2 = _row(c, i + 2, j, v), _row(c, i + 2, j, d), _row(c, i + 2, j, e)
@@ -312,17 +166,9 @@ def _evaluate_2d(c, lower, scale, points, value, gradient, hessian):
 
 
 @njit(**KERNEL_OPTIONS)
-def _project(y, lower, upper, periodic):
-    """Put one coordinate into the box: wrapped if periodic, otherwise clamped."""
-    if periodic:
-        return y - (upper - lower) * math.floor((y - lower) / (upper - lower))
-    return min(max(y, lower), upper)
-
-
-@njit(**KERNEL_OPTIONS)
 def local_1d(c, g, periodic, y):
     """``psi, T, dT/dy`` of the continued potential at one point."""
-    p = _project(y, g[0], g[1], periodic)
+    p = project(y, g[0], g[1], periodic)
     u, slope, curvature = _spline_1d(c, (p - g[0]) * g[2] - 0.5, g[2])
     r = y - g[4]
     inside = periodic or p == y
@@ -341,8 +187,8 @@ def local_2d(c, g, periodic, y0, y1):
     Outside the box the Jacobian is that of the map: column ``k`` has no curvature of ``u`` when
     coordinate ``k`` is clamped.
     """
-    p0 = _project(y0, g[0], g[2], periodic)
-    p1 = _project(y1, g[1], g[3], periodic)
+    p0 = project(y0, g[0], g[2], periodic)
+    p1 = project(y1, g[1], g[3], periodic)
     s0 = (p0 - g[0]) * g[4] - 0.5
     s1 = (p1 - g[1]) * g[5] - 0.5
     u, u0, u1, h00, h01, h11 = _spline_2d(c, s0, s1, g[4], g[5])
@@ -455,21 +301,21 @@ def prefilter(values: Array, boundary: str) -> Array:
 
     Parameters
     ----------
-    values : ndarray, shape (n,) or (n, m)
+    values : ndarray, shape (n_1, ..., n_d), d <= 3
         Values at the cell centres.
     boundary : {"box", "periodic", "free"}
         What happens at the faces.
 
     Returns
     -------
-    ndarray, shape (n + 4,) or (n + 4, m + 4)
+    ndarray, shape (n_1 + 4, ..., n_d + 4)
         Coefficients; index ``i + 2`` belongs to node ``i``.
 
     Raises
     ------
     InputError
         For an unknown boundary, fewer than four cells on an axis with ``"free"``, or more than
-        two axes.
+        three axes.
     """
     if boundary not in BOUNDARIES:
         raise InputError(f"boundary must be one of {', '.join(BOUNDARIES)}; got {boundary!r}")
@@ -479,7 +325,7 @@ def prefilter(values: Array, boundary: str) -> Array:
             f'a spline with a "free" boundary needs at least 4 cells on every axis, got shape '
             f"{values.shape}; use more cells"
         )
-    kernel = _by_dimension(values.ndim, _prefilter_1d, _prefilter_2d)
+    kernel = _by_dimension(values.ndim, _prefilter_1d, _prefilter_2d, prefilter_3d)
     return kernel(values, BOUNDARIES.index(boundary))
 
 
@@ -495,7 +341,7 @@ def evaluate(
 
     Parameters
     ----------
-    coefficients : ndarray, shape (n + 4,) or (n + 4, m + 4)
+    coefficients : ndarray, shape (n_1 + 4, ..., n_d + 4)
         From `prefilter`.
     lower, spacing : array_like, shape (d,)
         Lower corner of the box and cell widths.
@@ -514,7 +360,7 @@ def evaluate(
     points = np.asarray(points, dtype=np.float64)
     count, dim = points.shape
     results = (np.empty(count), np.empty((count, dim)), np.empty((count, dim, dim)))
-    kernel = _by_dimension(dim, _evaluate_1d, _evaluate_2d)
+    kernel = _by_dimension(dim, _evaluate_1d, _evaluate_2d, evaluate_3d)
     corner = np.asarray(lower, dtype=np.float64)
     scale = 1.0 / np.asarray(spacing, dtype=np.float64)
     in_chunks(lambda *parts: kernel(coefficients, corner, scale, *parts), threads, points, *results)
@@ -523,7 +369,7 @@ def evaluate(
 
 def potential(c: Array, g: Array, periodic: bool, points: Array, threads: int = 1) -> Array:
     """``psi`` at points ``(k, d)``, continued outside the box, shape ``(k,)``."""
-    kernel = _by_dimension(points.shape[1], _potential_1d, _potential_2d)
+    kernel = _by_dimension(points.shape[1], _potential_1d, _potential_2d, potential_3d)
     out = np.empty(len(points))
     in_chunks(lambda p, o: kernel(c, g, periodic, p, o), threads, points, out)
     return out
@@ -531,7 +377,7 @@ def potential(c: Array, g: Array, periodic: bool, points: Array, threads: int = 
 
 def gradient(c: Array, g: Array, periodic: bool, points: Array, threads: int = 1) -> Array:
     """``T = grad psi`` at points ``(k, d)``, continued outside the box, shape ``(k, d)``."""
-    kernel = _by_dimension(points.shape[1], _gradient_1d, _gradient_2d)
+    kernel = _by_dimension(points.shape[1], _gradient_1d, _gradient_2d, gradient_3d)
     out = np.empty_like(points, order="C")
     in_chunks(lambda p, o: kernel(c, g, periodic, p, o), threads, points, out)
     return out
@@ -540,7 +386,7 @@ def gradient(c: Array, g: Array, periodic: bool, points: Array, threads: int = 1
 def jacobian(c: Array, g: Array, periodic: bool, points: Array, threads: int = 1) -> Array:
     """Jacobian of `gradient`, shape ``(k, d, d)``; symmetric inside the box."""
     count, dim = points.shape
-    kernel = _by_dimension(dim, _jacobian_1d, _jacobian_2d)
+    kernel = _by_dimension(dim, _jacobian_1d, _jacobian_2d, jacobian_3d)
     out = np.empty((count, dim, dim))
     in_chunks(lambda p, o: kernel(c, g, periodic, p, o), threads, points, out)
     return out

@@ -31,21 +31,18 @@ def judge_sums(source, log_det, log_inner, gradient, leading, last, shift):
 
 @kernel
 def residual_sums(source, log_det, log_inner, low, high, u, constant, tail, extension):
-    """Return squared residual, largest, extreme eigenvalues, rounding, extended mass and cells."""
+    """Return the squared residual, its largest value, extreme eigenvalues and rounding."""
     w = np.exp(source)
     f = log_inner + log_det - source - constant
     bounded = 2.0 * np.tanh(0.5 * f)
     bulk = source >= tail
     error = u / np.maximum(low, extension)
-    extended = low <= extension
     return (
         float((w * bounded**2).sum()),
         float(np.abs(f)[bulk].max(initial=0.0)),
         float(low[bulk].min(initial=np.inf)),
         float(high[bulk].max(initial=-np.inf)),
         float((w * error**2)[bulk].sum()),
-        float(w[extended].sum()),
-        float(np.count_nonzero(extended)),
     )
 
 

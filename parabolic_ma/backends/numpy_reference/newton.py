@@ -17,7 +17,7 @@ from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
 
 GAUSSIAN, MIXTURE, UNIFORM, TABLE = 0, 1, 2, 3
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
-RAISE = 0.5  # of sqrt t2: what the large eigenvalue is raised to in the operator
+RAISED = 2.0  # ratio of sqrt t2 and l2 from which the operator takes sqrt t2 for the eigenvalue
 
 
 def spline_weights(t):
@@ -165,17 +165,20 @@ def elliptic_part(h11, h12, h22, t2, clip, log_cap):
     r"""Clip the cofactor matrix of the Hessian so that it is positive and not too anisotropic.
 
     It becomes :math:`L P_1 + K P_2` with the projectors :math:`P_{1,2}` on the eigenvectors of
-    :math:`l_1` and :math:`l_2`, :math:`L = \max(l_2, \tfrac12 \sqrt{t_2})` and K = l_1 clipped to
-    [clip L, L]. Returns L, K and the entries B11, B12, B22 of that matrix over its trace L + K.
+    :math:`l_1` and :math:`l_2`, :math:`L = \max(l_2, \min(q, 2 q - 2 l_2))`,
+    :math:`q = \sqrt{t_2}`, and K = l_1 clipped to [clip L, L]. Returns L, K and the entries B11,
+    B12, B22 of that matrix over its trace L + K.
 
-    The raise is for Hessians far from the solution only. With :math:`\sqrt{t_2}` itself it would
-    act at the solution too, where two eigenvalues are equal: Newton's residual is halved there, and
+    The raise is for Hessians far from the solution only. :math:`\max(l_2, q)` would act at the
+    solution too, where two eigenvalues are equal: Newton's residual is halved there, and
     the convergence linear.
     """
     _, low, high = eigenvalues(h11, h12, h22)
     # where H is negative and t2 underflows the operator still needs a scale
     floor = 1e-6 * math.exp(0.5 * log_cap)
-    big = np.maximum(np.maximum(high, RAISE * np.sqrt(t2)), floor)
+    wanted = np.sqrt(t2)
+    raised = np.minimum(wanted, 2.0 * wanted - RAISED * high)
+    big = np.maximum(np.maximum(high, raised), floor)
     small = np.clip(low, clip * big, big)
     diff = 0.5 * (h11 - h22)
     radius = np.sqrt(diff**2 + h12**2)
