@@ -49,8 +49,11 @@ def get(name: str, threads: int | None = None) -> Kernels:
     MissingExtraError
         If the backend's package is not installed.
     """
+    if name.partition(":")[0] == "cupy":
+        return _on_device(name)
     if name not in _MODULES:
-        raise InputError(f"backend={name!r} is not known; choose one of {', '.join(_MODULES)}")
+        known = ", ".join((*_MODULES, "cupy:0"))
+        raise InputError(f"backend={name!r} is not known; choose one of {known}")
     module, package, extra = _MODULES[name]
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(f"backend={name!r}", extra)
@@ -60,13 +63,41 @@ def get(name: str, threads: int | None = None) -> Kernels:
     return cast("Kernels", importlib.import_module(module))
 
 
+def _on_device(name: str) -> Kernels:
+    """Return the kernels of a CUDA device: ``"cupy:0"``, or ``"cupy"``, is the first."""
+    if importlib.util.find_spec("cupy") is None:
+        raise MissingExtraError(f"backend={name!r}", "gpu-cu12")
+    count = _cuda_devices()
+    number = name.partition(":")[2] or "0"
+    if not (number.isdecimal() and int(number) < count):
+        devices = ", ".join(f"cupy:{k}" for k in range(count)) or "none: CUDA finds no device"
+        raise InputError(f"backend={name!r} is not a CUDA device of this machine; it has {devices}")
+    module = importlib.import_module("parabolic_ma.backends.cupy_cuda.kernels")
+    return cast("Kernels", module.on_device(int(number)))
+
+
+def _cuda_devices() -> int:
+    if importlib.util.find_spec("cupy") is None:
+        return 0
+    return int(importlib.import_module("parabolic_ma.backends.cupy_cuda.driver").device_count())
+
+
 def of_dimension(kernels: Any, dim: int) -> Any:
     """Return the kernels of a dimension under their names without it.
 
     The kernels in the plane have plain names; those in space end in ``_3d``, and here
     ``of_dimension(kernels, 3).down`` is ``kernels.down_3d``. What has no such variant is the same
     in every dimension.
+
+    Raises
+    ------
+    InputError
+        If the backend has no kernels in space.
     """
+    if dim == 3 and not hasattr(kernels, "linearise_3d"):
+        raise InputError(
+            'this backend works in one and two dimensions; for three take backend="numba"'
+        )
     return kernels if dim == 2 else _Suffixed(kernels, f"_{dim}d")
 
 
@@ -82,7 +113,13 @@ class _Suffixed:
 
 def available() -> list[BackendInfo]:
     """List every backend with whether it can be used on this machine."""
-    return [
+    on_cpu = [
         BackendInfo(name, importlib.util.find_spec(package) is not None, _DESCRIPTIONS[name])
         for name, (_, package, _) in _MODULES.items()
     ]
+    count = _cuda_devices()
+    devices = [BackendInfo(f"cupy:{k}", True, f"CUDA kernels, device {k}") for k in range(count)]
+    missing = BackendInfo(
+        "cupy:0", False, "CUDA kernels; CuPy (the extra gpu-cu12) finds no device"
+    )
+    return on_cpu + (devices or [missing])
