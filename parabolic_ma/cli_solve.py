@@ -105,7 +105,7 @@ def solve(
     seed
         Of a network: of everything random.
     threads
-        Of a network: of torch.
+        Most threads on a large grid, or of a network's training.
     initial
         A solution file to start from; that of a flow is continued at its time.
     checkpoint
@@ -185,8 +185,8 @@ def _chosen(kind: str | None, config: RunConfig) -> Any:
     usual = default_solver(config.problem.dim)
     if not isinstance(usual, parabolic_ma.GridSolver):
         raise InputError(
-            f"grids have one or two dimensions in this release, the problem has "
-            f"{config.problem.dim}; take --solver neural"
+            f"grids have one to three dimensions, the problem has {config.problem.dim}; take "
+            "--solver neural"
         )
     return usual
 

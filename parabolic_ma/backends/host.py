@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,15 @@ from parabolic_ma.typing import Array
 
 __all__ = ["asarray", "empty", "record", "to_numpy", "zeros"]
 
-empty = np.empty
-zeros = np.zeros
+
+def empty(shape: tuple[int, ...], dtype: Any = float) -> Array:
+    """Return an array with arbitrary contents."""
+    return np.empty(shape, dtype)
+
+
+def zeros(shape: tuple[int, ...], dtype: Any = float) -> Array:
+    """Return an array of zeros."""
+    return np.zeros(shape, dtype)
 
 
 def asarray(values: Array) -> Array:

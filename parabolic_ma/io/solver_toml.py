@@ -4,7 +4,7 @@
 ``kind``       keys beside ``shape``, ``side``, ``boundary``, ``backend``, ``dtype``, ``tail_mass``,
                ``reference_box``, ``target_box``
 =============  =====================================================================================
-``grid``       ``tol``, ``richardson``, ``inner``, ``max_steps``; the kind if none is given
+``grid``       ``tol``, ``richardson``, ``inner``, ``max_steps``, ``threads``; the kind if none is given
 ``flow``       ``stepper``, ``schedule``, ``t_final``, ``steps``, ``save_at``, ``comparator``,
                ``average``
 ``sinkhorn``   ``epsilon``, ``steps``, ``save_at``
@@ -213,6 +213,7 @@ class GridSolverTable(_GridTable, frozen=True, tag="grid"):
     richardson: bool | UnsetType = UNSET
     inner: Literal["auto", "point", "cell"] | UnsetType = UNSET
     max_steps: Count | UnsetType = UNSET
+    threads: Count | UnsetType = UNSET
 
 
 class FlowTable(_GridTable, frozen=True, tag="flow"):

@@ -54,17 +54,17 @@ class ImplicitRows:
     ) -> None:
         self.kernels = kernels
         self.mode = mode
-        self.coefficients = np.empty((5, *shape))
-        self._rows = np.empty((6, *shape))
+        self.coefficients = kernels.empty((5, *shape))
+        self._rows = kernels.empty((6, *shape))
         free = mode == _QUADRATIC
         self._edge = _EDGE if free else (0.0, 0.0)
         self._grid = Multigrid(
             kernels, shape, _LINEAR if free else mode, widths, self._edge, degree=2
         )
-        self._scale = np.empty(shape, np.float32)
-        self._weight = weight
-        self._counts = weight >= 1.0
-        self._zero = np.zeros(shape)
+        self._scale = kernels.empty(shape, np.float32)
+        self._weight = kernels.asarray(weight)
+        self._counts = kernels.asarray(weight >= 1.0)
+        self._zero = kernels.zeros(shape)
         self._directions: list[tuple[Array, Array]] = []  # (z, -M z), kept between calls
         self._sigma = np.nan
 
@@ -98,20 +98,20 @@ class ImplicitRows:
         """
         kernels, grid = self.kernels, self._grid
         scale = self._rows[5]
-        r = right * scale
-        v = np.zeros(tuple(n + 2 for n in right.shape))
+        r = kernels.asarray(right) * scale
+        v = kernels.zeros(tuple(n + 2 for n in right.shape))
         norms: list[float] = []
         for cycle in range(_MOST_CYCLES):
-            left = np.abs(r / scale, where=self._counts, out=np.zeros_like(r))
+            left = np.where(self._counts, np.abs(r / scale), 0.0)
             if not left.max() > accuracy * self._sigma:
-                return v, cycle
+                return kernels.to_numpy(v), cycle
             k = cycle % _KEPT
             if k == 0:
                 norms.clear()
-            np.multiply(r, self._scale, out=grid.rhs[0], casting="same_kind")
+            grid.rhs[0][...] = r * self._scale
             grid.solve()
             if k == len(self._directions):
-                self._directions.append((np.empty_like(v), np.empty_like(r)))
+                self._directions.append((kernels.empty(v.shape), kernels.empty(r.shape)))
             z, w = self._directions[k]
             z[:] = grid.solution
             kernels.fill_ghosts(z, self.mode)
@@ -123,8 +123,8 @@ class ImplicitRows:
                 kernels.axpy(-beta, zj, z)
             ww, wr, _ = kernels.dots(w, r, self._weight)
             if not (ww > 0.0 and np.isfinite(ww) and np.isfinite(wr)):
-                return v, cycle + 1
+                return kernels.to_numpy(v), cycle + 1
             norms.append(ww)
             kernels.axpy(-wr / ww, z, v)
             kernels.axpy(-wr / ww, w, r)
-        return v, _MOST_CYCLES
+        return kernels.to_numpy(v), _MOST_CYCLES

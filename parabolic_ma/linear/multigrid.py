@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -157,8 +158,13 @@ class Multigrid:
     def solve(self) -> None:
         """Run one F-cycle from a zero correction."""
         if self.degree not in self._cycles:
-            self._cycles[self.degree] = self.kernels.record(lambda: self._cycle(0, "F", fresh=True))
+            # a strong reference would be a circle, and the buffers would wait for its collection
+            run = weakref.WeakMethod(self._f_cycle)
+            self._cycles[self.degree] = self.kernels.record(lambda: run()())  # type: ignore[misc]
         self._cycles[self.degree]()
+
+    def _f_cycle(self) -> None:
+        self._cycle(0, "F", fresh=True)
 
     def _cycle(self, k: int, kind: str, fresh: bool) -> None:
         """Improve ``_first[k]``, which is zero when ``fresh``."""

@@ -328,9 +328,10 @@ def _along_axes(kernels: Kernels, log_kernels: tuple[Array, ...], values: Array)
     for axis in reversed(range(values.ndim)):
         lines = np.ascontiguousarray(np.moveaxis(values, axis, -1))
         m, n = log_kernels[axis].shape
-        sums = np.empty((*lines.shape[:-1], m))
-        kernels.soft_conjugate_rows(log_kernels[axis], lines.reshape(-1, n), sums.reshape(-1, m))
-        values = np.moveaxis(sums, -1, axis)
+        rows = kernels.asarray(lines.reshape(-1, n))
+        sums = kernels.empty((len(rows), m))
+        kernels.soft_conjugate_rows(kernels.asarray(log_kernels[axis]), rows, sums)
+        values = np.moveaxis(kernels.to_numpy(sums).reshape(*lines.shape[:-1], m), -1, axis)
     return np.ascontiguousarray(values)
 
 

@@ -133,11 +133,12 @@ def pad(values: Array, boundary: str, width: int) -> Array:
         return np.pad(values, width, mode="wrap")
     for axis in range(values.ndim):
         v = np.moveaxis(values, axis, 0)
-        rows = list(v)
-        for _ in range(width):
-            rows.insert(0, 4 * rows[0] - 6 * rows[1] + 4 * rows[2] - rows[3])
-            rows.append(4 * rows[-1] - 6 * rows[-2] + 4 * rows[-3] - rows[-4])
-        values = np.moveaxis(np.stack(rows), 0, axis)
+        low, high = [v[k] for k in range(4)], [v[-1 - k] for k in range(4)]
+        for rows in (low, high):
+            for _ in range(width):
+                rows.insert(0, 4 * rows[0] - 6 * rows[1] + 4 * rows[2] - rows[3])
+        ends = np.stack(low[:width]), np.stack(high[:width][::-1])
+        values = np.moveaxis(np.concatenate([ends[0], v, ends[1]]), 0, axis)
     return values
 
 

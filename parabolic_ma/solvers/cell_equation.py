@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,18 +55,31 @@ class CellEquation(PointEquation):
     def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
         super().__init__(kernels, problem, log_source)
         values, grid = inner_cells(problem, self.shape)
-        self.sums = kernels.running_sums(values, grid.spacing[0])
-        self.geometry = np.array([*grid.box.lower, *grid.spacing])
+        self.sums = kernels.running_sums(kernels.asarray(values), grid.spacing[0])
+        self.geometry = kernels.asarray(np.array([*grid.box.lower, *grid.spacing]))
         self._pseudo_time = math.inf
-        self.nine = np.empty((3, 3, *self.shape), np.float32)
-        self._exact = ConjugateResiduals(self.multigrid, self.weight, self._apply)
+
+    @cached_property
+    def nine(self) -> Array:
+        """The exact derivative, over the 3 x 3 neighbours of every cell."""
+        return self.kernels.empty((3, 3, *self.shape), np.float32)
+
+    @cached_property
+    def _exact(self) -> ConjugateResiduals:
+        return ConjugateResiduals(self.multigrid, self.weight, self._apply)
+
+    def release(self) -> None:
+        """Let go of the buffers, which are made anew when they are needed."""
+        super().release()
+        for name in ("nine", "_exact"):
+            self.__dict__.pop(name, None)
 
     def _apply(self, v: Array, out: Array) -> None:
         self.kernels.apply_nine(self.nine, v, out)
 
     def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
         """Assemble both matrices at an iterate and measure its residual."""
-        inner = self.problem.inner
+        inner = self.inner
         self._pseudo_time = pseudo_time
         measured = Measured(
             *self.kernels.linearise_cells(
@@ -100,7 +114,7 @@ class CellEquation(PointEquation):
 
     def images(self, iterate: Iterate) -> tuple[Array, Array]:
         """Inner mass and signed area of the image of every cell."""
-        mass, area = np.empty(self.shape), np.empty(self.shape)
+        mass, area = self.kernels.empty(self.shape), self.kernels.empty(self.shape)
         self.kernels.cell_images(
             iterate.u, *self.axes, self.quadratic, self.sums, self.geometry, mass, area
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,11 @@ from parabolic_ma.operators.monge_ampere import EXTENSION, OperatorFields
 from parabolic_ma.solution import Certificate, GridPotential
 from parabolic_ma.typing import Array
 
-__all__ = ["Convergence", "Judgement", "coarse_figures", "duality_gap", "judge", "tail_level"]
+__all__ = ["Convergence", "Judgement", "coarse_figures", "dual_value", "judge", "tail_level"]
 
 _TAIL = 1e-6  # mass left out where a largest or smallest value is reported
 _BINS = 2000
+_SLAB = 1 << 18  # cells at a time
 _CONJUGATE_CELLS = {1: 4096, 2: 256, 3: 48}  # most cells an axis for the conjugate's quadrature
 
 
@@ -56,7 +58,7 @@ def judge(
     problem: Discretisation,
     parts: OperatorFields,
     u: Array,
-    potential: GridPotential,
+    dual: float,
     convergence: Convergence,
     floored_mass: float,
 ) -> Judgement:
@@ -71,13 +73,14 @@ def judge(
         The operator at the solution.
     u : ndarray
         The correction at the cell centres, without ghosts.
-    potential : GridPotential
+    dual : float
+        The potential's `dual_value`; it is taken before the fields of ``parts`` fill the memory.
     convergence : Convergence
     floored_mass : float
     """
-    grid, source = problem.grid, problem.log_source
+    grid, source = problem.grid, kernels.asarray(problem.log_source)
     volume = grid.cell_volume
-    fields = [_rows(f) for f in (source, parts.log_det, parts.log_inner)]
+    fields = [kernels.asarray(_rows(f)) for f in (source, parts.log_det, parts.log_inner)]
     sums = _judge_sums(kernels, problem, parts, grid)
     mean, under_inner = sums.mean, sums.under_inner
     # of normalised densities: 0 but for the discretisation, whatever constants the user added
@@ -89,7 +92,7 @@ def judge(
     # 2 tanh(F / 2) = (m det - c nu) / mean: the residual for small ones, and at most 2 where the
     # potential is not convex, so that a cell of mass 1e-9 does not decide the norm
     squared, largest, smallest, biggest, rounding = kernels.residual_sums(
-        *fields, _rows(parts.low), _rows(parts.high), _rows(u), constant,
+        *fields, *(kernels.asarray(_rows(f)) for f in (parts.low, parts.high, u)), constant,
         tail_level(kernels, source, volume), EXTENSION,
     )  # fmt: skip
 
@@ -135,7 +138,7 @@ def judge(
             abs(constant - convergence.coarse_constant) / 3.0, abs(mass_error)
         )
     else:
-        evidence_error = _quadrature_error(np.exp(source)) + problem.truncated_mass
+        evidence_error = _quadrature_error(np.exp(problem.log_source)) + problem.truncated_mass
     w2_error = (
         abs(w2 - convergence.coarse_w2) / 3.0
         + 2.0 * math.sqrt(w2) * convergence.algebraic
@@ -155,7 +158,7 @@ def judge(
         mass_error=mass_error,
         log_evidence_lower=lower,
         log_evidence_upper=upper,
-        duality_gap=duality_gap(kernels, problem, potential, sums.squared_distance),
+        duality_gap=dual + 0.5 * sums.squared_distance,
         observed_order=order,
         map_error=map_error,
         log_evidence_error=evidence_error,
@@ -190,7 +193,7 @@ def _judge_sums(
     log_source: Array | None = None,
 ) -> _Sums:
     """Take the sums on the problem's grid, or on a coarser one with its own log source."""
-    source = problem.log_source if log_source is None else log_source
+    source = kernels.asarray(problem.log_source) if log_source is None else log_source
     *others, last = grid.axes()
     leading = (
         np.stack([m.ravel() for m in np.meshgrid(*others, indexing="ij")], axis=-1)
@@ -198,9 +201,9 @@ def _judge_sums(
         else np.zeros((1, 0))
     )
     sums = kernels.judge_sums(
-        _rows(source), _rows(parts.log_det), _rows(parts.log_inner),
-        parts.gradient.reshape(-1, grid.shape[-1], grid.dim),
-        leading, last, problem.image,
+        *(kernels.asarray(_rows(f)) for f in (source, parts.log_det, parts.log_inner)),
+        kernels.asarray(parts.gradient).reshape(-1, grid.shape[-1], grid.dim),
+        *(kernels.asarray(a) for a in (leading, last, problem.image)),
     )  # fmt: skip
     volume = grid.cell_volume
     mass, mean, top, balanced, under, moved, second, *first = sums
@@ -227,14 +230,15 @@ def _rows(values: Array) -> Array:
     return values.reshape(-1, values.shape[-1])
 
 
-def duality_gap(
-    kernels: Any, problem: Discretisation, potential: GridPotential, squared_distance: float
-) -> float:
-    r"""Return :math:`\int\psi\,d\nu + \int\psi^*\,dm - \int\langle y, T(y)\rangle\,d\nu`.
+def dual_value(kernels: Any, problem: Discretisation, potential: GridPotential) -> float:
+    r"""Return :math:`\int(\psi - \tfrac12|y|^2)\,d\nu + \int(\psi^* - \tfrac12|x|^2)\,dm`.
 
-    The conjugate is a computed maximum at the cell centres of a grid on the inner measure's box,
-    so the gap sees a potential that is not the right one: it is the sub-optimality of ``psi`` in
-    the dual problem against the coupling ``(y, T(y))``.
+    With half of the mean of :math:`|T(y) - y|^2` it is the duality gap :math:`\int\psi\,d\nu +
+    \int\psi^*\,dm - \int\langle y, T(y)\rangle\,d\nu`, up to the error of the masses' second
+    moments: by how much ``psi`` falls short of the coupling ``(y, T(y))`` in the dual problem. The
+    conjugate is a computed maximum at the cell centres of a grid on the inner measure's box, so it
+    sees a potential that is not the right one. The squares make for less cancellation, and each
+    term is periodic where the potentials less the squares are.
 
     Parameters
     ----------
@@ -243,42 +247,44 @@ def duality_gap(
     problem : Discretisation
     potential : GridPotential
         ``psi`` of the grid side.
-    squared_distance : float
-        Mean of ``|T(y) - y|^2`` in the coupling.
     """
     grid = problem.grid
-    weight = np.exp(problem.log_source)
-    weight *= grid.cell_volume
     most = _CONJUGATE_CELLS[grid.dim]
     image = Grid(problem.inner.box, tuple(min(n, most) for n in grid.shape))
     conjugate, _ = polished_conjugate(potential, image.axes(), most=2 * most)
     log_inner = problem.inner.log_density(kernels, image.points()).reshape(image.shape)
     inner = np.exp(log_inner - log_inner.max())
     inner /= inner.sum()
-    # Half of |y|^2 and |x|^2 taken off both potentials completes the square: less cancellation,
-    # and each term is periodic where the potentials less the squares are.
     conjugate -= 0.5 * _squares(image)
-    return (
-        float(np.vdot(weight, potential.correction))
-        + _mean_quadratic(potential, weight)
-        + float(np.vdot(inner, conjugate))
-        + 0.5 * squared_distance
-    )
+    return _mean_less_square(potential, problem.log_source) + float(np.vdot(inner, conjugate))
 
 
-def _mean_quadratic(potential: GridPotential, weight: Array) -> float:
-    """Mean of the potential's quadratic part less half of ``|y|^2``, from marginals."""
+def _mean_less_square(potential: GridPotential, log_source: Array) -> float:
+    """Mean of the potential less half of ``|y|^2``, slab by slab; the quadratic by marginals."""
     grid = potential.grid
-    axes = grid.axes()
+    first, *others = grid.axes()
+    thickness = max(1, _SLAB * grid.shape[0] // grid.size)
+    total = 0.0
+    for start in range(0, grid.shape[0], thickness):
+        part = slice(start, start + thickness)
+        weight = np.exp(log_source[part])
+        total += float(np.vdot(weight, potential.correction[part]))
+        total += _mean_quadratic(potential, [first[part], *others], weight)
+    return total * grid.cell_volume
+
+
+def _mean_quadratic(potential: GridPotential, axes: Sequence[Array], weight: Array) -> float:
+    """Sum of weight times the potential's quadratic part less half of ``|y|^2``."""
+    dim = len(axes)
     shifted = [axis - c for axis, c in zip(axes, potential.center, strict=True)]
     total = 0.0
     for k, (axis, z) in enumerate(zip(axes, shifted, strict=True)):
-        lines = weight.sum(axis=tuple(j for j in range(grid.dim) if j != k))
+        lines = weight.sum(axis=tuple(j for j in range(dim) if j != k))
         along = (0.5 * potential.matrix[k, k] * z + potential.image[k]) * z - 0.5 * axis**2
         total += float(lines @ along)
         for m in range(k):
             if potential.matrix[k, m] != 0.0:
-                plane = weight.sum(axis=tuple(j for j in range(grid.dim) if j not in (k, m)))
+                plane = weight.sum(axis=tuple(j for j in range(dim) if j not in (k, m)))
                 total += float(potential.matrix[k, m] * (shifted[m] @ plane @ z))
     return total
 

@@ -56,19 +56,23 @@ class FlowEquation:
         """Of every cell under the grid side's measure."""
         inner = problem.inner
         a = problem.matrix[np.triu_indices(problem.grid.dim)]
-        self._axes = problem.grid.axes()
-        self._quadratic = np.array([*a, *problem.center, *problem.image])
+        self._axes = [kernels.asarray(axis) for axis in problem.grid.axes()]
+        self._quadratic = kernels.asarray(np.array([*a, *problem.center, *problem.image]))
+        self._source = kernels.asarray(problem.log_source)
         self._lowest = float(problem.log_source.max()) - _BULK
-        self._inner = (inner.kind, inner.params, inner.table)
+        there = inner.on(kernels)
+        self._inner = (inner.kind, there.params, there.table)
 
     def pad(self, values: Array) -> Array:
         """Surround values at the cell centres by ghosts."""
-        return padded(self.kernels, values, self.mode)
+        return self.kernels.to_numpy(padded(self.kernels, values, self.mode))
 
     def fill(self, u: Array) -> Array:
         """Fill the ghosts of a padded array in place and return it."""
         fill = self.kernels.fill_ghosts_1d if u.ndim == 1 else self.kernels.fill_ghosts
-        fill(u, self.mode)
+        there = self.kernels.asarray(u)
+        fill(there, self.mode)
+        u[...] = self.kernels.to_numpy(there)
         return u
 
     def rate(self, u: Array) -> tuple[Array, float, float, float]:
@@ -77,22 +81,26 @@ class FlowEquation:
         One over the diffusion is the largest stable step of the explicit Euler method; one over
         the drift the largest that does not amplify what moves where there is mass.
         """
-        rate = np.empty(self.shape)
+        rate = self.kernels.empty(self.shape)
+        there = self.kernels.asarray(u)
         kernel = self.kernels.flow_rate_1d if u.ndim == 1 else self.kernels.flow_rate
-        source = self.problem.log_source
-        found = kernel(u, *self._axes, self._quadratic, source, self._lowest, *self._inner, rate)
-        return (rate, *found)
+        found = kernel(
+            there, *self._axes, self._quadratic, self._source, self._lowest, *self._inner, rate
+        )
+        return (self.kernels.to_numpy(rate), *found)
 
     def parts(self, u: Array) -> OperatorFields:
         """Evaluate all that the rate is made of."""
-        return evaluate(self.kernels, self.problem, self.problem.grid, u)
+        found = evaluate(self.kernels, self.problem, self.problem.grid, self.kernels.asarray(u))
+        return OperatorFields(*(self.kernels.to_numpy(f) for f in vars(found).values()))
 
     def linearise(self, u: Array) -> None:
         """Take the derivative of F at ``u`` for the systems that `solve` solves."""
         kernel = (
             self.kernels.flow_coefficients_1d if u.ndim == 1 else self.kernels.flow_coefficients
         )
-        kernel(u, *self._axes, self._quadratic, *self._inner, self._coefficients)
+        there = self.kernels.asarray(u)
+        kernel(there, *self._axes, self._quadratic, *self._inner, self._coefficients)
 
     def solve(self, sigma: float, right: Array, accuracy: float) -> tuple[Array, int]:
         r"""Solve :math:`(\sigma - F') v = r` at the last `linearise`.
@@ -113,9 +121,10 @@ class FlowEquation:
             Multigrid cycles used; 0 in one dimension, where the solution is direct.
         """
         if right.ndim == 1:
-            v = np.empty(len(right) + 2)
-            self.kernels.solve_flow_1d(self._coefficients, sigma, right, self.mode, v)
-            return v, 0
+            v = self.kernels.empty((len(right) + 2,))
+            there = self.kernels.asarray(right)
+            self.kernels.solve_flow_1d(self._coefficients, sigma, there, self.mode, v)
+            return self.kernels.to_numpy(v), 0
         self._systems.assemble(sigma)
         return self._systems.solve(right, accuracy)
 
@@ -135,11 +144,12 @@ class FlowEquation:
             Whether there was such a cell, so that the system is another one now.
         """
         if v.ndim == 1:
-            a = self._coefficients[0]
+            a = self.kernels.to_numpy(self._coefficients[0])
             x = a * (v[2:] - 2.0 * v[1:-1] + v[:-2])
-            a *= _secant(x)
+            self._coefficients[0] = self.kernels.asarray(a * _secant(x))
             return bool((x < _STEEP).any())
-        a, d, x = self._systems.coefficients[:3]
+        leading = self.kernels.to_numpy(self._systems.coefficients[:3])
+        a, d, x = leading
         # A and the differences of v in units of the spacings: those of A^{1/2} cancel in x
         bent = np.empty((2, 2, *self.shape))
         bent[0, 0] = v[2:, 1:-1] - 2.0 * v[1:-1, 1:-1] + v[:-2, 1:-1]
@@ -166,12 +176,15 @@ class FlowEquation:
         middle = (vectors * _secant(values)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
         lifted = root @ middle @ root
         a[steep], d[steep], x[steep] = lifted[:, 0, 0], lifted[:, 1, 1], 0.5 * lifted[:, 0, 1]
+        self._systems.coefficients[:3] = self.kernels.asarray(leading)
         return True
 
     @cached_property
     def _coefficients(self) -> Array:
         """Stencil of F', drifts last."""
-        return np.empty((2, *self.shape)) if len(self.shape) == 1 else self._systems.coefficients
+        if len(self.shape) == 1:
+            return self.kernels.empty((2, *self.shape))
+        return self._systems.coefficients
 
     @cached_property
     def _systems(self) -> ImplicitRows:

@@ -58,7 +58,7 @@ class Recorder:
         self.comparator = comparator
         source = equation.problem.log_source
         self._bulk = source >= tail_level(
-            equation.kernels, source, equation.problem.grid.cell_volume
+            equation.kernels, equation.kernels.asarray(source), equation.problem.grid.cell_volume
         )
         self._quadratic = equation.potential(
             np.zeros(tuple(n + 2 for n in source.shape))

@@ -24,7 +24,7 @@ from parabolic_ma.solution import (
     Provenance,
     Solution,
 )
-from parabolic_ma.solvers.certificate import Convergence, judge
+from parabolic_ma.solvers.certificate import Convergence, dual_value, judge
 from parabolic_ma.solvers.flow_average import AverageDensity
 from parabolic_ma.solvers.flow_equation import FlowEquation
 from parabolic_ma.solvers.flow_record import Observed, Recorder
@@ -234,7 +234,8 @@ def result(
     potential = equation.potential(state.point.u)
     nothing = Convergence(math.nan, (), math.nan, math.nan, math.nan, False)
     judgement = judge(
-        equation.kernels, discretised, parts, interior(state.point.u), potential, nothing,
+        equation.kernels, discretised, parts, interior(state.point.u),
+        dual_value(equation.kernels, discretised, potential), nothing,
         sum(getattr(m, "floored_mass", 0.0) for m in (problem.reference, problem.target)),
     )  # fmt: skip
     certificate: Certificate = dataclasses.replace(judgement.certificate, reasons=_REASONS)
@@ -294,7 +295,7 @@ def first_values(kernels: Any, problem: Discretisation, initial: Any) -> Array:
         here = potential.boundary == problem.boundary and potential.grid == problem.grid
         if here and all(np.array_equal(a, b) for a, b in pairs):
             return potential.correction
-    return interior(start_from(kernels, problem, initial).u)
+    return kernels.to_numpy(interior(start_from(kernels, problem, initial).u))
 
 
 def at_time(solution: Solution, t: float) -> Solution:

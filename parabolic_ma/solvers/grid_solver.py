@@ -28,6 +28,7 @@ from parabolic_ma.solvers.certificate import (
     Convergence,
     Judgement,
     coarse_figures,
+    dual_value,
     judge,
 )
 from parabolic_ma.solvers.grid_settings import (
@@ -98,6 +99,9 @@ class GridSolver:
         neither measure is log-concave (in the plane: and the boundary is a box; in space never).
     max_steps : int
         Newton steps over all grids.
+    threads : int, optional
+        Most threads on grids of a hundred thousand cells and more; without it, all the cores that
+        the process may use. No result depends on it.
 
     Raises
     ------
@@ -117,6 +121,7 @@ class GridSolver:
     richardson: bool = False
     inner: Literal["auto", "point", "cell"] = "auto"
     max_steps: int = 200
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         check_grid_settings(self, inner=_INNER, richardson=(True, False))
@@ -133,6 +138,8 @@ class GridSolver:
                 )
             object.__setattr__(self, "tol", float(self.tol))
         check_count("max_steps", self.max_steps)
+        if self.threads is not None:
+            check_count("threads", self.threads)
 
     def init(
         self, problem: TransportProblem, initial: TransportMap | Solution | None = None
@@ -151,7 +158,7 @@ class GridSolver:
         InputError
             If the problem does not fit the grid, or the grid does not fit into memory.
         """
-        kernels = backends.get(self.backend)
+        kernels = backends.get(self.backend, self.threads)
         discretised = lay_grid(self, problem)
         cells = self._inner(problem, discretised.boundary) == "cell"
         exact = affine_residual(kernels, discretised) < EXACT_RESIDUAL
@@ -168,8 +175,11 @@ class GridSolver:
                 )
         if cells:
             # the conservative equation sees the inner density as a B-spline, so the source too
-            sources = [np.log(spline_averages(np.exp(source))) for source in sources]
-            discretised = dataclasses.replace(discretised, log_source=sources[-1])
+            averaged = [
+                np.log(spline_averages(np.exp(kernels.to_numpy(source)))) for source in sources
+            ]
+            sources = [kernels.asarray(source) for source in averaged]
+            discretised = dataclasses.replace(discretised, log_source=averaged[-1])
         plan = Plan(
             problem=discretised,
             sources=tuple(sources),
@@ -197,6 +207,7 @@ class GridSolver:
         """Judge a state and make it a result; a grid not reached yet is prolonged to."""
         plan = state.plan
         kernels, discretised = plan.kernels, plan.problem
+        state.equation.release()  # the fields of the operator take their place
         changes = state.changes if state.last_grid else (*state.changes, math.nan)
         coarser = list(state.coarser)
         iterate = state.iterate
@@ -205,23 +216,28 @@ class GridSolver:
             iterate = prolong(kernels, iterate, discretised.grid.shape, discretised.boundary)
         conservative = self._inner(problem, discretised.boundary) == "cell"
         extrapolate = self.richardson and bool(coarser) and status is Status.CONVERGED
-        parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
         coarse_w2, coarse_constant, map_change = math.nan, math.nan, math.nan
-        core = interior(iterate.u).copy()
+        core = kernels.to_numpy(interior(iterate.u))
         if coarser:
             coarse_w2, coarse_constant = _coarse_figures(
                 plan, coarser[-1], len(coarser) - 1, conservative
             )
-            before = prolong(kernels, coarser[-1], core.shape, discretised.boundary)
             map_change = changes[-1]
-            if discretised.side == "target" and state.last_grid:
+            inverse = discretised.side == "target" and state.last_grid
+            if inverse or extrapolate:
+                before = prolong(kernels, coarser[-1], core.shape, discretised.boundary)
+            if inverse:
                 map_change = inverse_change(kernels, discretised, iterate.u, before.u)
             if extrapolate:
-                core += (core - interior(before.u)) / (_ratio(coarser[-1], core) ** 2 - 1.0)
+                core = core + (core - kernels.to_numpy(interior(before.u))) / (
+                    _ratio(coarser[-1], core) ** 2 - 1.0
+                )
         potential = GridPotential(
             discretised.grid, core, discretised.matrix, discretised.center, discretised.image,
             discretised.boundary,
         )  # fmt: skip
+        dual = dual_value(kernels, discretised, potential)
+        parts = evaluate(kernels, discretised, discretised.grid, iterate.u)
         if conservative:
             equation: Any = state.equation if state.last_grid else plan.equation(plan.sources[-1])
             mass, area = equation.images(iterate)
@@ -230,11 +246,11 @@ class GridSolver:
             _algebraic(state, status), changes, map_change, coarse_w2, coarse_constant, extrapolate
         )
         judgement = judge(
-            kernels, discretised, parts, interior(iterate.u), potential, convergence,
+            kernels, discretised, parts, interior(iterate.u), dual, convergence,
             sum(getattr(m, "floored_mass", 0.0) for m in (problem.reference, problem.target)),
         )  # fmt: skip
         transport = GridMap(potential, discretised.side)
-        gradient = parts.gradient
+        gradient = kernels.to_numpy(parts.gradient)
         if extrapolate:
             gradient = transport.own(discretised.grid.points()).reshape(gradient.shape)
         status, message = self._verdict(state, status, judgement.certificate)
@@ -250,11 +266,11 @@ class GridSolver:
             kl_reverse=judgement.kl_reverse,
             certificate=judgement.certificate,
             history=History.from_rows([*state.rows, _last_row(state, judgement)]),
-            provenance=Provenance(backend=self.backend, threads=1),
+            provenance=Provenance(backend=self.backend, threads=getattr(kernels, "threads", 1)),
             solver=self,
             fields=GridFields(
-                potential, gradient, parts.log_det, discretised.log_source,
-                parts.log_inner,
+                potential, gradient, kernels.to_numpy(parts.log_det), discretised.log_source,
+                kernels.to_numpy(parts.log_inner),
             ),
         )  # fmt: skip
 

@@ -30,16 +30,16 @@ def inverse_change(kernels: Any, problem: Discretisation, after: Array, before: 
     after, before : ndarray
         The two potentials' corrections, padded.
     """
-    grid = problem.grid
+    grid, source = problem.grid, kernels.asarray(problem.log_source)
     if grid.dim == 1:
         h = grid.spacing[0]
         curvature = problem.matrix[0, 0] + np.diff(after, 2) / h**2
         change = (after[2:] - before[2:] - after[:-2] + before[:-2]) / (2.0 * h)
         moved = change / np.maximum(curvature, 1e-4 * np.abs(curvature) + 1e-300)
-        total = float(np.vdot(np.exp(problem.log_source), moved**2))
+        total = float((np.exp(source) * moved**2).sum())
     else:
         upper = tuple(float(a) for a in problem.matrix[np.triu_indices(grid.dim)])
         total = of_dimension(kernels, grid.dim).inverse_change(
-            after, before, grid.spacing, upper, problem.log_source
+            after, before, grid.spacing, upper, source
         )
     return math.sqrt(total * grid.cell_volume)

@@ -62,10 +62,15 @@ def interior(padded: Array) -> Array:
 def prolong(kernels: Any, iterate: Iterate, shape: tuple[int, ...], boundary: str) -> Iterate:
     """Interpolate a potential to a finer grid: cubic, because a kink would spoil the Hessian."""
     core = interior(iterate.u)
-    u = np.zeros(tuple(n + 2 for n in shape))
-    weights = [w for f, c in zip(shape, core.shape, strict=True) for w in cubic_weights(f, c)]
+    u = kernels.zeros(tuple(n + 2 for n in shape))
+    weights = [
+        kernels.asarray(w)
+        for f, c in zip(shape, core.shape, strict=True)
+        for w in cubic_weights(f, c)
+    ]
     kernels = of_dimension(kernels, core.ndim)
-    kernels.interpolate(pad(core, boundary, 2), interior(u), *weights)
+    coarse = kernels.asarray(pad(core, boundary, 2))
+    kernels.interpolate(coarse, interior(u), *weights)
     kernels.fill_ghosts(u, GHOSTS[boundary])
     return Iterate(u, iterate.log_c)
 
@@ -91,7 +96,7 @@ def start_from(kernels: Any, problem: Discretisation, initial: Any) -> Iterate:
 
 def padded(kernels: Any, values: Array, mode: int) -> Array:
     """Surround values at the cell centres by ghosts."""
-    u = np.zeros(tuple(n + 2 for n in values.shape))
-    interior(u)[...] = values
+    u = kernels.zeros(tuple(n + 2 for n in values.shape))
+    interior(u)[...] = kernels.asarray(values)
     of_dimension(kernels, values.ndim).fill_ghosts(u, mode)
     return u

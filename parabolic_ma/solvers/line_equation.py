@@ -35,21 +35,22 @@ class LineEquation:
         self.kernels = kernels
         self.problem = problem
         self.shape = log_source.shape
-        self.log_source = log_source
+        self.log_source = kernels.asarray(log_source)
+        self.inner = problem.inner.on(kernels)
         self.ghosts = GHOSTS[problem.boundary]
         (lo, hi), n = next(iter(problem.grid.box)), self.shape[0]
         self.spacing = ((hi - lo) / n,)
-        self.axis = lo + (np.arange(n) + 0.5) * self.spacing[0]
+        self.axis = kernels.asarray(lo + (np.arange(n) + 0.5) * self.spacing[0])
         slope = float(problem.matrix[0, 0])
-        self.quadratic = np.array([slope, problem.center[0], problem.image[0]])
+        self.quadratic = kernels.asarray(np.array([slope, problem.center[0], problem.image[0]]))
         self.log_cap = math.log(_DETERMINANT_CAP * slope)
-        self.pin = int(np.argmax(log_source))
-        self._rows = np.empty((3, n))
-        self._rhs = np.empty(n)
+        self.pin = int(self.log_source.argmax())
+        self._rows = kernels.empty((3, n))
+        self._rhs = kernels.empty((n,))
 
     def affine(self) -> Iterate:
         """The affine start: no correction."""
-        return Iterate(np.zeros(self.shape[0] + 2), 0.0)
+        return Iterate(self.kernels.zeros((self.shape[0] + 2,)), 0.0)
 
     def improved(self, iterate: Iterate) -> Iterate:
         """Return the iterate: there is no cheap better start."""
@@ -57,13 +58,13 @@ class LineEquation:
 
     def affine_pullback(self) -> Array:
         """Log density of the inner measure pulled back by the affine map."""
-        slope, center, image = self.quadratic
-        points = (image + slope * (self.axis - center))[:, None]
+        slope, center, image = self.kernels.to_numpy(self.quadratic)
+        points = (image + slope * (self.kernels.to_numpy(self.axis) - center))[:, None]
         return self.problem.inner.log_density(self.kernels, points) + math.log(slope)
 
     def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
         """Assemble the Newton rows at an iterate and measure its residual."""
-        inner = self.problem.inner
+        inner = self.inner
         return Measured(
             *self.kernels.linearise_1d(
                 iterate.u, self.axis, self.quadratic, log_source, iterate.log_c,
@@ -77,7 +78,7 @@ class LineEquation:
         self, iterate: Iterate, measured: Measured, tolerance: float
     ) -> tuple[Iterate, float, int, float]:
         """Solve the assembled rows and add the correction; the linear solve is exact."""
-        v = np.empty_like(iterate.u)
+        v = self.kernels.empty(iterate.u.shape)
         delta = self.kernels.solve_rows_1d(self._rows, self._rhs, self.ghosts, self.pin, v)
         change = self.kernels.gradient_norm_1d(v, self.log_source, *self.spacing)
         log_c = iterate.log_c + min(max(delta, -0.5), 0.5)
@@ -86,6 +87,9 @@ class LineEquation:
     def convexify(self, iterate: Iterate) -> Iterate:
         """Nothing to repair: each system is solved exactly."""
         return iterate
+
+    def release(self) -> None:
+        """Nothing large to let go of."""
 
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps under the grid side's measure."""
@@ -108,8 +112,8 @@ class LineCellEquation(LineEquation):
     def __init__(self, kernels: Any, problem: Discretisation, log_source: Array) -> None:
         super().__init__(kernels, problem, log_source)
         values, grid = inner_cells(problem, self.shape)
-        self.sums = kernels.running_sums_1d(values, grid.spacing[0])
-        self.geometry = np.array([grid.box.lower[0], grid.spacing[0]])
+        self.sums = kernels.running_sums_1d(kernels.asarray(values), grid.spacing[0])
+        self.geometry = kernels.asarray(np.array([grid.box.lower[0], grid.spacing[0]]))
 
     def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
         """Assemble the Newton rows at an iterate and measure its residual."""
@@ -123,22 +127,23 @@ class LineCellEquation(LineEquation):
     def improved(self, iterate: Iterate) -> Iterate:
         """Return the solution itself: T at the faces is the quantile of the mass to their left."""
         n, h = self.shape[0], self.spacing[0]
-        share = np.cumsum(np.exp(self.log_source))[:-1]
-        images = np.empty(n - 1)
-        self.kernels.quantiles_1d(
-            self.sums, self.geometry, share / (share[-1] + np.exp(self.log_source[-1])), images
-        )
-        slope, center, image = self.quadratic
-        faces = self.axis[:-1] + 0.5 * h
+        kernels = self.kernels
+        masses = np.cumsum(np.exp(kernels.to_numpy(self.log_source)))
+        found = kernels.empty((n - 1,))
+        shares = kernels.asarray(masses[:-1] / masses[-1])
+        kernels.quantiles_1d(self.sums, self.geometry, shares, found)
+        slope, center, image = kernels.to_numpy(self.quadratic)
+        faces = kernels.to_numpy(self.axis)[:-1] + 0.5 * h
         u = np.zeros(n + 2)
-        u[2:-1] = np.cumsum(h * (images - image - slope * (faces - center)))
+        u[2:-1] = np.cumsum(h * (kernels.to_numpy(found) - image - slope * (faces - center)))
         u -= u[1:-1].mean()
-        self.kernels.fill_ghosts_1d(u, self.ghosts)
+        u = kernels.asarray(u)
+        kernels.fill_ghosts_1d(u, self.ghosts)
         return Iterate(u, iterate.log_c)
 
     def images(self, iterate: Iterate) -> tuple[Array, Array]:
         """Inner mass and signed length of the image of every cell."""
-        mass, length = np.empty(self.shape), np.empty(self.shape)
+        mass, length = self.kernels.empty(self.shape), self.kernels.empty(self.shape)
         self.kernels.cell_images_1d(
             iterate.u, self.axis, self.quadratic, self.sums, self.geometry, mass, length
         )

@@ -92,6 +92,9 @@ class Equation(Protocol):
     def distance(self, a: Iterate, b: Iterate) -> float:
         """Root mean square distance of two maps."""
 
+    def release(self) -> None:
+        """Let go of the buffers, which are made anew when they are needed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -434,6 +437,7 @@ def _next_grid(state: NestedState) -> NestedState:
     if state.last_grid:
         return dataclasses.replace(state, status=Status.CONVERGED, changes=changes)
     plan, index = state.plan, state.index + 1
+    state.equation.release()
     equation = plan.equation(plan.sources[index])
     iterate = prolong(plan.kernels, state.iterate, equation.shape, plan.problem.boundary)
     return NestedState(
@@ -463,9 +467,11 @@ def _source(plan: Plan, index: int) -> Array:
     log_source = plan.sources[index]
     grids = len(plan.sources)
     passes = {0: 2, 1: 1 if grids > 4 else 0}.get(index, 0)
-    if plan.problem.boundary == "free" and grids > 1:
+    if plan.problem.boundary == "free" and grids > 1 and passes:
+        blurred = plan.kernels.to_numpy(log_source)
         for _ in range(passes):
-            log_source = blur_log(log_source)
+            blurred = blur_log(blurred)
+        log_source = plan.kernels.asarray(blurred)
     return log_source
 
 
@@ -473,8 +479,9 @@ def _mix(state: NestedState, mixture: _Mixture) -> NestedState:
     """Take up a share: mix the source with what the affine map solves exactly."""
     plan = state.plan
     pullback = state.equation.affine_pullback()
-    source = np.logaddexp(
-        _source(plan, 0) + math.log1p(-mixture.share), pullback + math.log(mixture.share)
+    blurred = plan.kernels.to_numpy(_source(plan, 0))
+    source = plan.kernels.asarray(
+        np.logaddexp(blurred + math.log1p(-mixture.share), pullback + math.log(mixture.share))
     )
     return dataclasses.replace(
         state, source=source, iterate=mixture.safe, entry=mixture.safe, previous=None,

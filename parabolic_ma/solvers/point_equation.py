@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,30 +53,56 @@ class PointEquation:
         self.shape = log_source.shape
         dim = len(self.shape)
         self.kernels = of_dimension(kernels, dim)
-        self.log_source = log_source
+        self.log_source = kernels.asarray(log_source)
+        self.inner = problem.inner.on(kernels)
         self.ghosts = GHOSTS[problem.boundary]
         box = problem.grid.box
         self.spacing = tuple(w / n for w, n in zip(box.widths, self.shape, strict=True))
         self.axes = [
-            lo + (np.arange(n) + 0.5) * h
+            kernels.asarray(lo + (np.arange(n) + 0.5) * h)
             for (lo, _), n, h in zip(box, self.shape, self.spacing, strict=True)
         ]
         a = problem.matrix
-        self.quadratic = np.array([*a[np.triu_indices(dim)], *problem.center, *problem.image])
+        self.quadratic = kernels.asarray(
+            np.array([*a[np.triu_indices(dim)], *problem.center, *problem.image])
+        )
         self.log_cap = math.log(_DETERMINANT_CAP * float(np.linalg.det(a)))
         # along axis k the linearised operator is 1 / A_kk about the affine map
-        widths = tuple(w * math.sqrt(a[k, k]) for k, w in enumerate(box.widths))
+        self._widths = tuple(w * math.sqrt(a[k, k]) for k, w in enumerate(box.widths))
         self._affine_eigenvalue = float(np.linalg.eigvalsh(a)[0])
         self.edge = _EDGE if problem.boundary == "free" else (0.0, 0.0)
-        self.multigrid = Multigrid(kernels, self.shape, self.ghosts, widths, self.edge)
-        self.weight = kernels.empty(self.shape, np.float32)
-        top = self.kernels.norm_weight(log_source, _NORM_FLOOR, self.weight)
-        self._root_mass = math.exp(0.5 * top) * math.sqrt(math.prod(self.spacing))
-        self.linear = ConjugateResiduals(
-            self.multigrid, self.weight, self._product, self._product_dots
-        )
         self._faces: list[Array] = []
-        self._zero: Array | None = None
+
+    @cached_property
+    def multigrid(self) -> Multigrid:
+        """The grids below this one; its first rows and right-hand side are those of the step."""
+        return Multigrid(self.kernels, self.shape, self.ghosts, self._widths, self.edge)
+
+    @cached_property
+    def _norm_parts(self) -> tuple[Array, float]:
+        """Weight of every cell in the solver's norm, and the root of the largest mass of one."""
+        weight = self.kernels.empty(self.shape, np.float32)
+        top = self.kernels.norm_weight(self.log_source, _NORM_FLOOR, weight)
+        return weight, math.exp(0.5 * top) * math.sqrt(math.prod(self.spacing))
+
+    @property
+    def weight(self) -> Array:
+        """Of every cell in the linear solver's norm."""
+        return self._norm_parts[0]
+
+    @cached_property
+    def linear(self) -> ConjugateResiduals:
+        """Solver of the step's equations."""
+        return ConjugateResiduals(self.multigrid, self.weight, self._product, self._product_dots)
+
+    @cached_property
+    def _zero(self) -> Array:
+        return self.kernels.zeros(self.shape, np.float32)
+
+    def release(self) -> None:
+        """Let go of the buffers, which are made anew when they are needed."""
+        for name in ("multigrid", "_norm_parts", "linear", "_zero"):
+            self.__dict__.pop(name, None)
 
     def affine(self) -> Iterate:
         """The affine start: no correction."""
@@ -88,14 +115,14 @@ class PointEquation:
     def affine_pullback(self) -> Array:
         """Log density of the inner measure pulled back by the affine map: solved by ``u = 0``."""
         a, c, b = self.problem.matrix, self.problem.center, self.problem.image
-        mesh = np.meshgrid(*self.axes, indexing="ij")
+        mesh = np.meshgrid(*map(self.kernels.to_numpy, self.axes), indexing="ij")
         points = np.stack([m.ravel() for m in mesh], axis=-1)
         log_density = self.problem.inner.log_density(self.kernels, (points - c) @ a + b)
         return log_density.reshape(self.shape) + float(np.linalg.slogdet(a)[1])
 
     def linearise(self, iterate: Iterate, pseudo_time: float, log_source: Array) -> Measured:
         """Assemble the Newton rows at an iterate and measure its residual."""
-        inner = self.problem.inner
+        inner = self.inner
         measured = Measured(
             *self.kernels.linearise(
                 iterate.u, *self.axes, self.quadratic, log_source, iterate.log_c,
@@ -141,8 +168,6 @@ class PointEquation:
 
     def _product(self, v: Array, out: Array) -> None:
         """Minus the product of the matrix with a padded ``v``."""
-        if self._zero is None:
-            self._zero = self.kernels.zeros(self.shape, np.float32)
         with self._true_faces() as rows:
             self.kernels.residual(rows, self._zero, v, out)
 
@@ -183,9 +208,8 @@ class PointEquation:
 
     def _norm(self, v: Array) -> float:
         """Root mean square of the gradient under the grid side's measure."""
-        return self._root_mass * self.kernels.gradient_norm(
-            v, self.weight, _NORM_FLOOR, *self.spacing
-        )
+        weight, root = self._norm_parts
+        return root * float(self.kernels.gradient_norm(v, weight, _NORM_FLOOR, *self.spacing))
 
     def _solve(self, measured: Measured, tolerance: float) -> tuple[Array, int, float]:
         """Solve the assembled rows; return the padded correction, cycles and reduction."""
@@ -198,7 +222,7 @@ class PointEquation:
         Between modes the Hessian degenerates to 1e-6 and less: there a Newton step's rounding and
         linear error are of either sign.
         """
-        inner = self.problem.inner
+        inner = self.inner
         u = iterate.u.copy()
         top = float(self.log_source.max())
         self.kernels.convexify(
@@ -216,9 +240,7 @@ class PointEquation:
 def _face_drifts(rows: Array) -> tuple[Array, ...]:
     """Views of the normal drifts of the cells at the faces; drifts are a row's last entries."""
     dim = rows.ndim - 1
-    return tuple(
-        rows[(k - dim, *(slice(None),) * k, face)] for k in range(dim) for face in (0, -1)
-    )
+    return tuple(rows[(k - dim, *(slice(None),) * k, face)] for k in range(dim) for face in (0, -1))
 
 
 def _set(lines: tuple[Array, ...], values: list[Array]) -> None:

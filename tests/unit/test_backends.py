@@ -10,9 +10,15 @@ import pytest
 
 from parabolic_ma import backends
 from parabolic_ma.backends.protocol import Kernels
+from parabolic_ma.backends.protocol_3d import Kernels3D
 from parabolic_ma.status import InputError, MissingExtraError
 
-KERNELS = {n: f for n, f in vars(Kernels).items() if inspect.isfunction(f) and n[0] != "_"}
+KERNELS = {
+    name: function
+    for protocol in (Kernels, Kernels3D)
+    for name, function in vars(protocol).items()
+    if inspect.isfunction(function) and name[0] != "_"
+}
 
 
 def parameters(function: Any) -> list[str]:
@@ -49,3 +55,12 @@ def test_available() -> None:
     assert next(iter(found)) == "numba"  # the default comes first
     assert found["numpy"].usable
     assert all(b.description for b in found.values())
+
+
+def test_a_backend_without_kernels_in_space_says_so() -> None:
+    class Plane:
+        down = None
+
+    with pytest.raises(InputError, match='for three take backend="numba"'):
+        backends.of_dimension(Plane(), 3)
+    assert backends.of_dimension(Plane(), 2).down is None

@@ -34,6 +34,8 @@ class NumbaKernels:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
+        shared = [name for name in vars(NumbaKernels) if not name.startswith("_")]
+        self.__all__ = [*kernels.__all__, *shared]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(kernels, name)
@@ -41,11 +43,28 @@ class NumbaKernels:
     def _run(self, kernel: Any, shape: tuple[int, ...], *arguments: Any) -> list[Any]:
         return in_rows(kernel, shape[0], math.prod(shape), self.threads, *arguments)
 
-    def linearise(self, u: Array, *arguments: Any) -> tuple[float, ...]:
+    def linearise(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, log_source: Array, log_c: float,
+        kind: int, params: Array, table: Array, clip: float, dt: float, peclet: float,
+        log_cap: float, rows: Array, rhs: Array, tangent: Array,
+    ) -> tuple[float, ...]:  # fmt: skip
         """See the protocol."""
-        axis1, axis2, log_source = arguments[0], arguments[1], arguments[3]
-        parts = np.array(self._run(newton.linearise, log_source.shape, u, *arguments))
-        return newton.combined(parts, (axis1[1] - axis1[0]) * (axis2[1] - axis2[0]))
+        parts = self._run(
+            newton.linearise, log_source.shape, u, axis1, axis2, quad, log_source, log_c, kind,
+            params, table, clip, dt, peclet, log_cap, rows, rhs, tangent,
+        )  # fmt: skip
+        return newton.combined(np.array(parts), (axis1[1] - axis1[0]) * (axis2[1] - axis2[0]))
+
+    def fields(
+        self, u: Array, axis1: Array, axis2: Array, quad: Array, kind: int, params: Array,
+        table: Array, delta: float, gradient: Array, low: Array, high: Array, log_det: Array,
+        logm: Array,
+    ) -> None:  # fmt: skip
+        """See the protocol."""
+        self._run(
+            newton.fields, low.shape, u, axis1, axis2, quad, kind, params, table, delta, gradient,
+            low, high, log_det, logm,
+        )  # fmt: skip
 
     def add_correction(self, u: Array, v: Array, out: Array) -> None:
         """See the protocol."""
@@ -53,10 +72,11 @@ class NumbaKernels:
         mean = sum(self._run(krylov.interior_sum, (nx, ny), v)) / (nx * ny)
         self._run(krylov.add_shifted, u.shape, u, v, mean, out)
 
-    def gradient_norm(self, v: Array, weight: Array, *arguments: Any) -> float:
+    def gradient_norm(self, v: Array, weight: Array, floor: float, h1: float, h2: float) -> float:
         """See the protocol."""
-        parts = self._run(krylov.squared_gradient, weight.shape, v, weight, *arguments)
-        return math.sqrt(sum(parts))
+        return math.sqrt(
+            sum(self._run(krylov.squared_gradient, weight.shape, v, weight, floor, h1, h2))
+        )
 
     def norm_weight(self, log_source: Array, floor: float, weight: Array) -> float:
         """See the protocol."""
@@ -75,72 +95,99 @@ class NumbaKernels:
         return _sums(self._run(krylov.matrix_dots, r.shape, rows, v, r, weight))
 
     def down(
-        self, rows: Array, r: Array, v: Array, out: Array, coarse: Array, *arguments: Any
-    ) -> None:
+        self, rows: Array, r: Array, v: Array, out: Array, coarse: Array, scale: Array, ix: Array,
+        wx: Array, iy: Array, wy: Array, mode: int, degree: int, low: float, high: float,
+        fresh: bool,
+    ) -> None:  # fmt: skip
         """See the protocol."""
         # shared out by coarse rows, by the size of the fine grid
         in_rows(
-            multigrid.down, coarse.shape[0], r.size, self.threads, rows, r, v, out, coarse,
-            *arguments,
+            multigrid.down, coarse.shape[0], r.size, self.threads, rows, r, v, out, coarse, scale,
+            ix, wx, iy, wy, mode, degree, low, high, fresh,
         )  # fmt: skip
 
-    def up(self, rows: Array, r: Array, *arguments: Any) -> None:
+    def up(
+        self, rows: Array, r: Array, v: Array, out: Array, coarse: Array, ix: Array, wx: Array,
+        iy: Array, wy: Array, mode: int, degree: int, low: float, high: float,
+    ) -> None:  # fmt: skip
         """See the protocol."""
-        self._run(multigrid.up, r.shape, rows, r, *arguments)
+        self._run(
+            multigrid.up, r.shape, rows, r, v, out, coarse, ix, wx, iy, wy, mode, degree, low, high
+        )
 
-    def coarsen_rows(self, fine: Array, coarse: Array, *arguments: Any) -> None:
+    def coarsen_rows(
+        self, fine: Array, coarse: Array, scale: Array, ix: Array, wx: Array, iy: Array,
+        wy: Array, ratio_x: float, ratio_y: float, peclet: float, most: float, share: float,
+    ) -> None:  # fmt: skip
         """See the protocol."""
-        *arguments, most, share = arguments
         in_rows(
             multigrid.coarsen_rows, coarse.shape[1], fine[0].size, self.threads, fine, coarse,
-            *arguments,
+            scale, ix, wx, iy, wy, ratio_x, ratio_y, peclet,
         )  # fmt: skip
         if share > 0.0:
             multigrid.outflow(coarse, most, share)
 
-    def interpolate(self, coarse: Array, fine: Array, *weights: Array) -> None:
+    def interpolate(
+        self, coarse: Array, fine: Array, ix: Array, wx: Array, iy: Array, wy: Array
+    ) -> None:
         """See the protocol."""
-        self._run(transfer.interpolate, fine.shape, coarse, fine, *weights)
+        self._run(transfer.interpolate, fine.shape, coarse, fine, ix, wx, iy, wy)
 
-    def average_log(self, fine: Array, coarse: Array, *weights: Array) -> None:
+    def average_log(
+        self, fine: Array, coarse: Array, ix: Array, wx: Array, iy: Array, wy: Array
+    ) -> None:
         """See the protocol."""
         in_rows(
-            transfer.average_log, coarse.shape[0], fine.size, self.threads, fine, coarse, *weights
-        )
+            transfer.average_log, coarse.shape[0], fine.size, self.threads, fine, coarse, ix, wx,
+            iy, wy,
+        )  # fmt: skip
 
-    def judge_sums(self, source: Array, *arguments: Any) -> Array:
+    def judge_sums(
+        self, source: Array, log_det: Array, log_inner: Array, gradient: Array, leading: Array,
+        last: Array, shift: Array,
+    ) -> Array:  # fmt: skip
         """See the protocol."""
-        parts = np.array(self._run(judgement.judge_sums, source.shape, source, *arguments))
+        parts = np.array(
+            self._run(
+                judgement.judge_sums, source.shape, source, log_det, log_inner, gradient, leading,
+                last, shift,
+            )
+        )  # fmt: skip
         top = parts[:, 2].max()
         parts[:, 3:5] *= np.exp(parts[:, 2:3] - top)
         sums: Array = parts.sum(axis=0)
         sums[2] = top
         return sums
 
-    def residual_sums(self, source: Array, *arguments: Any) -> tuple[float, ...]:
+    def residual_sums(
+        self, source: Array, log_det: Array, log_inner: Array, low: Array, high: Array, u: Array,
+        constant: float, tail: float, extension: float,
+    ) -> tuple[float, ...]:  # fmt: skip
         """See the protocol."""
-        parts = np.array(self._run(judgement.residual_sums, source.shape, source, *arguments))
+        parts = np.array(
+            self._run(
+                judgement.residual_sums, source.shape, source, log_det, log_inner, low, high, u,
+                constant, tail, extension,
+            )
+        )  # fmt: skip
         total = parts.sum(axis=0)
         total[1], total[2], total[3] = parts[:, 1].max(), parts[:, 2].min(), parts[:, 3].max()
         return tuple(map(float, total))
 
-    def mass_histogram(self, source: Array, *arguments: Any) -> Array:
+    def mass_histogram(self, source: Array, lowest: float, step: float, bins: int) -> Array:
         """See the protocol."""
-        histograms = self._run(judgement.mass_histogram, source.shape, source, *arguments)
+        histograms = self._run(judgement.mass_histogram, source.shape, source, lowest, step, bins)
         return np.sum(histograms, axis=0)
 
     def inverse_change(
-        self, after: Array, before: Array, spacing: Any, matrix: Any, source: Array
-    ) -> float:
+        self, after: Array, before: Array, spacing: tuple[float, float],
+        matrix: tuple[float, float, float], source: Array,
+    ) -> float:  # fmt: skip
         """See the protocol."""
         parts = self._run(
             judgement.inverse_change, source.shape, after, before, spacing, matrix, source
         )
         return float(sum(parts))
-
-    def fields(self, u: Array, *arguments: Any) -> None:
-        """See the protocol."""
-        self._run(newton.fields, tuple(n - 2 for n in u.shape), u, *arguments)
 
 
 def _sums(parts: list[Any]) -> tuple[float, float, float]:
