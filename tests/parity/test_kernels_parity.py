@@ -488,6 +488,41 @@ def test_factorise_reports_a_singular_matrix() -> None:
     assert not compare("factorise", np.ones((3, 3)), np.zeros(3, np.int64))
 
 
+# The certificate.
+
+
+@pytest.mark.parametrize(("dim", "rows", "n"), [(1, 1, 41), (2, 30, 12), (3, 24, 7), (2, 600, 300)])
+def test_sums_of_the_certificate(dim: int, rows: int, n: int, rng: np.random.Generator) -> None:
+    source, log_det, log_inner = rng.standard_normal((3, rows, n))
+    log_det += 800.0  # whose exponential overflows
+    gradient, leading = rng.standard_normal((rows, n, dim)), rng.standard_normal((rows, dim - 1))
+    arrays = (source, log_det, log_inner, gradient, leading)
+    compare("judge_sums", *arrays, rng.standard_normal(n), rng.standard_normal(dim))
+    low, high, u = rng.standard_normal((3, rows, n))
+    compare("residual_sums", source, log_det, log_inner, low, high, u, 799.0, -0.5, 0.1)
+    for bins in (7, 5000):
+        lowest, step = source.min(), np.ptp(source) / bins
+        compare("mass_histogram", source, lowest, step, bins)
+
+
+def test_a_field_that_is_no_number_shows_in_the_residual(
+    backend: str, rng: np.random.Generator
+) -> None:
+    fields = rng.standard_normal((6, 5, 19))
+    fields[1, 2, 3] = np.nan
+    squared, *_ = BACKENDS[backend].residual_sums(*fields, 0.0, -0.5, 0.1)
+    assert np.isnan(squared)
+
+
+def test_change_of_the_inverse(
+    boundary: str, shape: tuple[int, int], rng: np.random.Generator
+) -> None:
+    scene = make_scene("uniform", boundary, shape, rng)
+    before = scene.u + 0.1 * rng.standard_normal(scene.u.shape)
+    matrix = tuple(scene.quad[:3])
+    compare("inverse_change", scene.u, before, tuple(scene.spacing), matrix, scene.log_source)
+
+
 # The Krylov iteration.
 
 

@@ -93,43 +93,68 @@ def judge_sums(first, last_row, source, log_det, log_inner, gradient, leading, l
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def residual_sums(
-    first, last, source, log_det, log_inner, low, high, u, constant, tail, extension
-):
+def residual_sums(first, last, source, log_det, log_inner, low, high, u, constant, tail, extension):
     """Sums of `residual_sums` of the protocol over some rows."""
     n = source.shape[1]
-    squared = 0.0
-    largest = 0.0
-    smallest_low = np.inf
-    largest_high = -np.inf
-    rounding = 0.0
+    whole = n - n % LANES64
+    zero = simd.splat64(0.0)
+    squared, rounding, largest = zero, zero, zero
+    smallest_low, largest_high = simd.splat64(np.inf), simd.splat64(-np.inf)
+    rest = np.array([0.0, 0.0, np.inf, -np.inf, 0.0])
     for i in range(first, last):
         s, det, inner, l1, l2, v = source[i], log_det[i], log_inner[i], low[i], high[i], u[i]
-        for j in range(n):
-            w = exp(s[j])
-            f = inner[j] + det[j] - s[j] - constant
-            t = exp(-abs(f))
+        for j in range(0, whole, LANES64):
+            a, lowest = load64(s, j), load64(l1, j)
+            w = simd.exp(a)
+            f = simd.absolute(load64(inner, j) + load64(det, j) - a - constant)
+            t = simd.exp(-f)
             bounded = 2.0 * (1.0 - t) / (1.0 + t)
-            squared += w * bounded * bounded
+            squared = squared + w * bounded * bounded
+            bulk = simd.greater(tail, a, zero, 1.0 + zero)
+            largest = simd.maximum(f * bulk, largest)
+            smallest_low = simd.minimum(simd.greater(tail, a, np.inf + zero, lowest), smallest_low)
+            largest_high = simd.maximum(
+                simd.greater(tail, a, -np.inf + zero, load64(l2, j)), largest_high
+            )
+            error = load64(v, j) / simd.maximum(lowest, extension)
+            rounding = rounding + bulk * w * error * error
+        for j in range(whole, n):
+            w = exp(s[j])
+            f = abs(inner[j] + det[j] - s[j] - constant)
+            t = exp(-f)
+            bounded = 2.0 * (1.0 - t) / (1.0 + t)
+            rest[0] += w * bounded * bounded
             if s[j] >= tail:
-                largest = max(largest, abs(f))
-                smallest_low = min(smallest_low, l1[j])
-                largest_high = max(largest_high, l2[j])
                 error = v[j] / max(l1[j], extension)
-                rounding += w * error * error
-    return squared, largest, smallest_low, largest_high, rounding
+                rest[1] = max(rest[1], f)
+                rest[2] = min(rest[2], l1[j])
+                rest[3] = max(rest[3], l2[j])
+                rest[4] += w * error * error
+    return (
+        rest[0] + simd.total(squared),
+        max(rest[1], simd.most(largest)),
+        min(rest[2], simd.least(smallest_low)),
+        max(rest[3], simd.most(largest_high)),
+        rest[4] + simd.total(rounding),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def mass_histogram(first, last, source, lowest, step, bins):
     """Mass of some rows by log density: bin ``(source - lowest) / step``."""
+    n = source.shape[1]
+    whole = n - n % LANES64
     counts = np.zeros(bins)
+    mass = np.empty(n)
     inverse = 1.0 / step
     for i in range(first, last):
         s = source[i]
-        for j in range(s.shape[0]):
-            k = min(int((s[j] - lowest) * inverse), bins - 1)
-            counts[k] += exp(s[j])
+        for j in range(0, whole, LANES64):
+            simd.store(mass, j, simd.exp(load64(s, j)))
+        for j in range(whole, n):
+            mass[j] = exp(s[j])
+        for j in range(n):
+            counts[min(int((s[j] - lowest) * inverse), bins - 1)] += mass[j]
     return counts
 
 

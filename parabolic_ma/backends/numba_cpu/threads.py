@@ -15,8 +15,8 @@ from typing import Any
 
 __all__ = ["default_threads", "in_rows"]
 
-_WHOLE = 1 << 17  # cells: below, handing out work costs more than it saves
-_PIECES = 8
+_PIECE = 1 << 15  # cells: handing out less costs more than it saves
+_MOST_PIECES = 8
 
 
 def default_threads() -> int:
@@ -50,14 +50,15 @@ def in_rows(
     threads : int
         Most threads to use, the caller's included.
     """
-    if cells < _WHOLE or rows < 8 * _PIECES:
+    count = min(_MOST_PIECES, cells // _PIECE, rows // 8)
+    if count < 2:
         return [kernel(0, rows, *arguments)]
-    bounds = [rows * k // _PIECES for k in range(_PIECES + 1)]
-    results: list[Any] = [None] * _PIECES
+    bounds = [rows * k // count for k in range(count + 1)]
+    results: list[Any] = [None] * count
     pieces = itertools.count()  # taking the next number is atomic
 
     def work() -> None:
-        while (k := next(pieces)) < _PIECES:
+        while (k := next(pieces)) < count:
             results[k] = kernel(bounds[k], bounds[k + 1], *arguments)
 
     helpers = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
