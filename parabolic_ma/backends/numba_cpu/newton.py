@@ -320,7 +320,7 @@ def derivatives_row(u, i, y1, axis2, quad, h1, h2, t1, t2, h11, h12, h22):
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _extended_log(x, delta):
     """Logarithm of eight numbers, continued linearly (C1) below ``delta``."""
-    return simd.log(simd.maximum(x, delta)) + simd.minimum(x - delta, 0.0) / delta
+    return simd.log(simd.maximum(x, delta)) + simd.minimum(0.0, x - delta) / delta
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -7,8 +7,8 @@ at once (products and sums may be fused), ``store(out, j, a)`` writes them. On p
 shorter registers LLVM splits the vectors.
 
 * ``load32``, ``load64``: 16 lanes of float32, 8 of float64, from contiguous arrays;
-* ``+ - * /``, unary minus, ``minimum``, ``maximum``, ``absolute``, ``root``; a number beside a
-  vector stands for the vector of that number;
+* ``+ - * /``, unary minus, ``absolute``, ``root``; ``minimum(a, b)``, ``maximum(a, b)``, which are
+  b where either is no number; a number beside a vector stands for the vector of that number;
 * ``greater(a, b, x, y)``: x where a > b, else y (also where a or b is no number);
 * ``narrow(a, b)``: two vectors of float64 as one of float32; ``low``, ``high``: back again;
 * ``total``, ``least``, ``most``: over the lanes; ``exp``, ``log`` for float64.
@@ -398,11 +398,11 @@ if config.DISABLE_JIT:  # the same on short NumPy arrays
         return np.full(LANES64, value)
 
     def maximum(a, b):
-        """The larger ones; b where a is no number."""
+        """The larger ones; b where either is no number."""
         return np.where(a > b, a, b)
 
     def minimum(a, b):
-        """The smaller ones; b where a is no number."""
+        """The smaller ones; b where either is no number."""
         return np.where(a < b, a, b)
 
     def greater(a, b, x, y):
@@ -445,7 +445,7 @@ if config.DISABLE_JIT:  # the same on short NumPy arrays
 @njit(cache=True, error_model="numpy", inline="always")
 def exp(x):
     """``e^x`` of float64 lanes; below -700 and above 700 the value at the bound."""
-    x = minimum(maximum(x, -700.0), 700.0)
+    x = minimum(700.0, maximum(-700.0, x))  # in this order what is no number stays none
     t = x * LOG2E + MAGIC
     k = t - MAGIC
     r = (x - k * LN2_HIGH) - k * LN2_LOW

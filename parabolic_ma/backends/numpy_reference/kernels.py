@@ -35,7 +35,12 @@ from parabolic_ma.backends.numpy_reference.judgement import (
     residual_sums,
 )
 from parabolic_ma.backends.numpy_reference.krylov import axpy, dots, matrix_dots, norm_weight
-from parabolic_ma.backends.numpy_reference.krylov_3d import matrix_dots_3d
+from parabolic_ma.backends.numpy_reference.krylov_3d import (
+    axpy_3d,
+    dots_3d,
+    matrix_dots_3d,
+    norm_weight_3d,
+)
 from parabolic_ma.backends.numpy_reference.multigrid import (
     coarsen_rows,
     dense_matrix,
@@ -97,6 +102,7 @@ __all__ = [
     "average_log_1d",
     "average_log_3d",
     "axpy",
+    "axpy_3d",
     "cell_images",
     "cell_images_1d",
     "coarsen_rows",
@@ -106,6 +112,7 @@ __all__ = [
     "dense_matrix",
     "dense_matrix_3d",
     "dots",
+    "dots_3d",
     "down",
     "down_3d",
     "empty",
@@ -142,6 +149,7 @@ __all__ = [
     "matrix_dots",
     "matrix_dots_3d",
     "norm_weight",
+    "norm_weight_3d",
     "outflow",
     "outflow_3d",
     "quantiles_1d",
