@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from parabolic_ma import datasets, posteriors
+from parabolic_ma import datasets, manufactured, posteriors
 from parabolic_ma.maps import Affine
 from parabolic_ma.measures import (
     Gaussian,
@@ -48,7 +48,7 @@ class CatalogEntry:
         Builds the problem; `problem` calls it.
     solver : mapping
         Arguments of ``GridSolver`` that suit the problem: its shape, and what differs from the
-        defaults; empty where the default solver is taken, as above two dimensions.
+        defaults; empty where the default solver is taken, as for posteriors.
     log_evidence, w2_squared : float or None
         Known values; ``w2_squared`` is the integral of ``|x - T(x)|^2``, without a half.
     w2_error : float or None
@@ -495,6 +495,38 @@ _LIST = (
         exact_map=Affine(_square_root(_CORRELATED), np.zeros(2)),
     ),
     CatalogEntry(
+        "gaussian_3d",
+        "Two correlated Gaussians in space: the map is linear.",
+        manufactured.correlated_gaussians,
+        _settings(64, 64, 64),
+        log_evidence=0.0,
+        w2_squared=4.252188372376626,
+        w2_error=1e-9,
+        exact_map=manufactured.correlated_map(),
+    ),
+    CatalogEntry(
+        "cosine_cube",
+        "Two smooth positive densities on the unit cube with a known map.",
+        manufactured.cosine_cube,
+        _settings(64, 64, 64, side="reference"),
+        log_evidence=0.0,
+        w2_squared=0.0058810149323938,
+        w2_error=1e-15,
+        exact_map=manufactured.cosine_cube_map,
+        source="manufactured: psi = |y|^2 / 2 + (0.4 / pi^2) cos(pi y1) cos(pi y2) cos(pi y3)",
+    ),
+    CatalogEntry(
+        "three_ridges",
+        "The standard normal in space to a density with two modes and a known map.",
+        manufactured.three_ridges,
+        _settings(64, 64, 64, side="target"),
+        log_evidence=0.0,
+        w2_squared=0.1984598936506,
+        w2_error=1e-13,
+        exact_map=manufactured.three_ridges_map,
+        source="manufactured: phi = |x|^2 / 2 - sum beta_j log cosh(w_j . x)",
+    ),
+    CatalogEntry(
         "old_faithful",
         "A fitted Gaussian to the eruptions of Old Faithful: duration and waiting time.",
         _old_faithful,
@@ -538,7 +570,7 @@ _LIST = (
         w2_error=3e-5,
     ),
 )
-# Without settings: above two dimensions the default solver is the one.
+# Without settings: the default solver is the one.
 _POSTERIORS = tuple(
     CatalogEntry(
         item.name,

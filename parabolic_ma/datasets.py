@@ -14,9 +14,11 @@ from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
 
 __all__ = [
+    "COLOUR_PICTURES",
     "PICTURES",
     "POSTERIORS",
     "bioassay",
+    "colour_picture",
     "colour_samples",
     "data_path",
     "old_faithful",
@@ -26,6 +28,7 @@ __all__ = [
 
 PICTURES = ("camera", "astronaut", "coffee", "chelsea", "rocket")
 _PICTURE_SIZES = (32, 64, 128)
+COLOUR_PICTURES = ("coffee", "chelsea")
 POSTERIORS = ("kilpisjarvi_mod", "kidiq", "sblrc", "arK", "mesquite", "eight_schools")
 
 
@@ -96,6 +99,22 @@ def picture(name: str, size: int = 64) -> Array:
         )
     with np.load(data_path("pictures.npz")) as archive:
         return np.asarray(archive[f"{name}_{size}"], dtype=np.float64)
+
+
+def colour_picture(name: str) -> Array:
+    """Return a picture in colour, rows from the top down, ``(128, 128, 3)``: RGB in [0, 1].
+
+    Parameters
+    ----------
+    name : str
+        One of `COLOUR_PICTURES`, a cup of coffee and a cat.
+    """
+    if name not in COLOUR_PICTURES:
+        raise InputError(
+            f"there is no picture {name!r} in colour; there are {', '.join(COLOUR_PICTURES)}"
+        )
+    with np.load(data_path("colour_pictures.npz")) as archive:
+        return np.asarray(archive[name] / 255.0)
 
 
 def colour_samples() -> tuple[Array, Array]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["default_solver", "solve", "solve_many"]
 
-_DEFAULT_SHAPES = {1: (4096,), 2: (256, 256)}
+_DEFAULT_SHAPES = {1: (4096,), 2: (256, 256), 3: (64, 64, 64)}
 _RECORDED = ("numpy", "scipy", "numba", "h5py")
 _NO_FAILURE = (Status.CONVERGED, Status.INTERRUPTED)
 
@@ -65,8 +65,8 @@ def solve(
     problem : TransportProblem
         The two measures.
     solver : GridSolver, GridFlow, SinkhornFlow, NeuralFlow or another Solver, optional
-        With its settings; without one, `GridSolver` with 4096 cells in 1D and 256 x 256 in 2D, and
-        `NeuralFlow` above.
+        With its settings; without one, `GridSolver` with 4096 cells in 1D, 256 x 256 in 2D and
+        64 x 64 x 64 in 3D, and `NeuralFlow` above.
     initial : TransportMap or Solution, optional
         Where to start: for instance the result on a coarser grid. A flow goes on from the result of
         a flow at its time.

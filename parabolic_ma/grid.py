@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Box", "Grid"]
 
 _NARROWEST, _WIDEST = 1e-60, 1e60  # so that volumes and squared lengths stay finite and positive
+_SLAB = 1 << 20  # points at a time in `Grid.tabulate`
 
 
 @dataclass(frozen=True)
@@ -184,3 +185,26 @@ class Grid:
         """All cell centres in C order, shape ``(size, d)``."""
         mesh = np.meshgrid(*self.axes(), indexing="ij")
         return np.stack([m.ravel() for m in mesh], axis=-1)
+
+    def tabulate(self, function: Callable[[Array], Array]) -> Array:
+        """Evaluate a function at all cell centres, slab by slab: fine grids in space are large.
+
+        Parameters
+        ----------
+        function : callable
+            Takes points ``(n, d)`` and returns ``(n,)`` values.
+
+        Returns
+        -------
+        ndarray
+            Of the grid's shape, float64.
+        """
+        values = np.empty(self.shape)
+        first, *others = self.axes()
+        thickness = max(1, _SLAB * self.shape[0] // self.size)
+        for start in range(0, self.shape[0], thickness):
+            mesh = np.meshgrid(first[start : start + thickness], *others, indexing="ij")
+            part = values[start : start + thickness]
+            points = np.stack([m.ravel() for m in mesh], axis=-1)
+            part[...] = np.asarray(function(points)).reshape(part.shape)
+        return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from parabolic_ma.backends.numba_cpu.threads import default_threads
 from parabolic_ma.backends.protocol import Kernels
 from parabolic_ma.status import InputError, MissingExtraError
 
-__all__ = ["BackendInfo", "Kernels", "available", "get", "of_dimension"]
+__all__ = ["BackendInfo", "Kernels", "available", "check_name", "get", "of_dimension"]
 
 _MODULES = {
     "numba": ("parabolic_ma.backends.numba_cpu.threaded", "numba", "numba"),
@@ -49,11 +50,9 @@ def get(name: str, threads: int | None = None) -> Kernels:
     MissingExtraError
         If the backend's package is not installed.
     """
-    if name.partition(":")[0] == "cupy":
-        return _on_device(name)
+    check_name(name)
     if name not in _MODULES:
-        known = ", ".join((*_MODULES, "cupy:0"))
-        raise InputError(f"backend={name!r} is not known; choose one of {known}")
+        return _on_device(name)
     module, package, extra = _MODULES[name]
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(f"backend={name!r}", extra)
@@ -63,13 +62,22 @@ def get(name: str, threads: int | None = None) -> Kernels:
     return cast("Kernels", importlib.import_module(module))
 
 
+def check_name(name: Any) -> None:
+    """Refuse what is no backend's name; whether this machine has it is seen when it is used."""
+    if not (isinstance(name, str) and (name in _MODULES or re.fullmatch(r"cupy(:\d+)?", name))):
+        known = ", ".join((*_MODULES, "cupy:0"))
+        raise InputError(
+            f"backend={name!r} is not known; choose one of {known} (or another CUDA device)"
+        )
+
+
 def _on_device(name: str) -> Kernels:
     """Return the kernels of a CUDA device: ``"cupy:0"``, or ``"cupy"``, is the first."""
     if importlib.util.find_spec("cupy") is None:
         raise MissingExtraError(f"backend={name!r}", "gpu-cu12")
     count = _cuda_devices()
     number = name.partition(":")[2] or "0"
-    if not (number.isdecimal() and int(number) < count):
+    if int(number) >= count:
         devices = ", ".join(f"cupy:{k}" for k in range(count)) or "none: CUDA finds no device"
         raise InputError(f"backend={name!r} is not a CUDA device of this machine; it has {devices}")
     module = importlib.import_module("parabolic_ma.backends.cupy_cuda.kernels")

@@ -9,9 +9,9 @@ from parabolic_ma.typing import Array
 
 __all__ = ["grid_fields", "solution_fields", "tabulated_fields"]
 
-_TABLE_CELLS = {1: 4096, 2: 256}
+_TABLE_CELLS = {1: 4096, 2: 256, 3: 64}
+_NETWORK_CELLS = {1: 1024, 2: 256, 3: 32}  # the same for a map without a grid
 _TABLE_TAIL = 1e-6
-_MOST_DIMENSIONS = 3  # of a table
 
 
 def solution_fields(solution: Solution) -> dict[str, tuple[Grid, dict[str, Array]]]:
@@ -19,12 +19,13 @@ def solution_fields(solution: Solution) -> dict[str, tuple[Grid, dict[str, Array
 
     Where the solver's grid was, these are its own arrays. The reference side is always there: for
     a grid on the target side, or none, the map is evaluated on a grid of at most 256 cells a side
-    (4096 in 1D) over all but 1e-6 of the reference. Above three dimensions there is nothing.
+    (4096 in 1D, 64 in 3D) over all but 1e-6 of the reference. Above three dimensions there is
+    nothing.
     """
     sides = {}
     if solution.fields is not None:
         sides[solution.side] = grid_fields(solution)
-    if "reference" not in sides and solution.problem.dim <= _MOST_DIMENSIONS:
+    if "reference" not in sides and solution.problem.dim in _TABLE_CELLS:
         sides["reference"] = tabulated_fields(solution)
     return sides
 
@@ -49,11 +50,11 @@ def tabulated_fields(solution: Solution) -> tuple[Grid, dict[str, Array]]:
     """Evaluate the map on a grid of the reference side."""
     problem = solution.problem
     box = problem.reference.support(_TABLE_TAIL)
-    cells = _TABLE_CELLS.get(box.dim, 32)
     if solution.fields is not None:
+        cells = _TABLE_CELLS[box.dim]
         shape = tuple(min(n, cells) for n in solution.fields.potential.grid.shape)
     else:
-        shape = (min(cells, 1024),) * box.dim
+        shape = (_NETWORK_CELLS[box.dim],) * box.dim
     grid = Grid(box, shape)
     y = grid.points()
     image = solution.map(y)

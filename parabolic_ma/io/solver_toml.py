@@ -4,7 +4,8 @@
 ``kind``       keys beside ``shape``, ``side``, ``boundary``, ``backend``, ``dtype``, ``tail_mass``,
                ``reference_box``, ``target_box``
 =============  =====================================================================================
-``grid``       ``tol``, ``richardson``, ``inner``, ``max_steps``, ``threads``; the kind if none is given
+``grid``       ``tol``, ``richardson``, ``inner``, ``max_steps``, ``threads``; the kind if none is
+               given
 ``flow``       ``stepper``, ``schedule``, ``t_final``, ``steps``, ``save_at``, ``comparator``,
                ``average``
 ``sinkhorn``   ``epsilon``, ``steps``, ``save_at``

@@ -25,8 +25,8 @@ from parabolic_ma.typing import Array, Rng
 
 __all__ = ["Samples"]
 
-_CELLS_PER_BANDWIDTH = 8
-_MAX_CELLS = {1: 1 << 14, 2: 1024}  # of the table, on one axis
+_CELLS_PER_BANDWIDTH = {1: 8, 2: 8, 3: 4}
+_MAX_CELLS = {1: 1 << 14, 2: 1024, 3: 160}  # of the table, on one axis
 _MARGIN = 9.0  # bandwidths between the outermost points and the faces of the table
 _SMALLEST_KERNEL = 0.1  # variance left to the kernel where the table is very coarse
 _TINY = 1e-280  # below this the convolution has lost its relative accuracy
@@ -52,7 +52,7 @@ class Samples:
 
     .. math:: p(x) = \sum_i w_i\, N(x;\, x_i, H).
 
-    In one and two dimensions the logarithm of the estimate is tabulated once, at the first use: the
+    Up to three dimensions the logarithm of the estimate is tabulated once, at the first use: the
     points are put on a grid in coordinates in which ``H`` is the identity (each spread by cubic
     B-spline weights, whose variance the kernel gives up), convolved axis by axis with the kernel by
     sums of positive terms, so that the tails keep their relative accuracy, and interpolated by a
@@ -60,6 +60,7 @@ class Samples:
     quadratically with the kernel's own curvature. The table has 8 cells per bandwidth, and the
     density is then right to a few 1e-6 where the points are; it has at most 1024 cells an axis
     (16384 in 1D), so that data spread over more than 110 bandwidths are tabulated more coarsely. In
+    3D it has 4 cells per bandwidth, at most 160 an axis, and the density is right to a few 1e-4. In
     higher dimensions the sum over all points is taken directly. Far from all points the potential
     is right to half a per cent.
 
@@ -185,7 +186,7 @@ class Samples:
     def _evaluate(self, points: Array, want_gradient: bool) -> tuple[Array, Array]:
         """Potential ``(n,)`` and gradient ``(n, d)`` (zeros where not wanted)."""
         z = (points - self._center) @ self._whitening.T
-        if self.dim <= 2:
+        if self.dim in _MAX_CELLS:
             value, slope = _evaluate_table(self._table, z, want_gradient)
         else:
             data = (self.points - self._center) @ self._whitening.T
@@ -298,7 +299,7 @@ def _tabulate(z: Array, weights: Array) -> _Table:
     lower, upper = z.min(axis=0), z.max(axis=0)
     margin = np.maximum(_MARGIN, 4.0 * (upper - lower) / _MAX_CELLS[dim])  # room for the binning
     lower, upper = lower - margin, upper + margin
-    cells = np.ceil((upper - lower) * _CELLS_PER_BANDWIDTH).astype(int)
+    cells = np.ceil((upper - lower) * _CELLS_PER_BANDWIDTH[dim]).astype(int)
     shape = tuple(int(n) for n in np.minimum(cells, _MAX_CELLS[dim]))
     grid = Grid(Box(tuple(lower), tuple(upper)), shape)
     log_density = _log_convolution(grid, _bin(grid, z, weights))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from parabolic_ma.backends import of_dimension
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.measures import GridDensity, Measure
 from parabolic_ma.operators.inner import InnerDensity, inner_density
@@ -195,10 +196,14 @@ def _evaluate(measure: Measure, grid: Grid, name: str) -> tuple[Array, float]:
 
 def interpolated(kernels: Any, log_source: Array, shape: tuple[int, ...], boundary: str) -> Array:
     """Log density at the cell centres of a coarser grid, by cubic interpolation."""
-    coarse = np.empty(shape)
-    weights = [w for c, f in zip(shape, log_source.shape, strict=True) for w in cubic_weights(c, f)]
-    interpolate = kernels.interpolate_1d if len(shape) == 1 else kernels.interpolate
-    interpolate(pad(log_source, boundary, 2), coarse, *weights)
+    coarse = kernels.empty(shape)
+    weights = [
+        kernels.asarray(w)
+        for c, f in zip(shape, log_source.shape, strict=True)
+        for w in cubic_weights(c, f)
+    ]
+    fine = kernels.asarray(pad(log_source, boundary, 2))
+    of_dimension(kernels, len(shape)).interpolate(fine, coarse, *weights)
     return coarse
 
 
@@ -209,7 +214,7 @@ def cell_log_density(measure: Measure, grid: Grid) -> Array:
             return np.log(measure.values)
         if all(n <= m for n, m in zip(grid.shape, measure.grid.shape, strict=True)):
             return np.log(coarsened(measure.values, grid.shape))
-    return -np.asarray(measure.potential(grid.points()), dtype=float).reshape(grid.shape)
+    return -grid.tabulate(measure.potential)
 
 
 def _moment_matched(grid: Grid, log_source: Array, inner: Measure) -> tuple[Array, Array, Array]:
@@ -242,14 +247,15 @@ def log_sources(kernels: Any, log_source: Array, smallest: int) -> list[Array]:
 
     The shorter side of the coarsest grid has at least ``smallest`` cells.
     """
-    levels = [log_source]
+    levels = [kernels.asarray(log_source)]
     for shape in reversed(level_shapes(log_source.shape, smallest)[:-1]):
-        coarse = np.empty(shape)
+        coarse = kernels.empty(shape)
         weights = [
-            w for f, c in zip(levels[0].shape, shape, strict=True) for w in overlap_weights(f, c)
+            kernels.asarray(w)
+            for f, c in zip(levels[0].shape, shape, strict=True)
+            for w in overlap_weights(f, c)
         ]
-        average = kernels.average_log_1d if len(shape) == 1 else kernels.average_log
-        average(levels[0], coarse, *weights)
+        of_dimension(kernels, len(shape)).average_log(levels[0], coarse, *weights)
         levels.insert(0, coarse)
     return levels
 

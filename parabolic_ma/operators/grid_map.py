@@ -19,7 +19,7 @@ from parabolic_ma.typing import Array
 __all__ = ["GridMap"]
 
 _SIDES = ("reference", "target")
-_TABLE_NODES = {1: 1 << 14, 2: 512}  # most nodes on an axis of the table of starts, by dimension
+_TABLE_NODES = {1: 1 << 14, 2: 512, 3: 64}  # most nodes on an axis of the table of starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class GridMap:
     Parameters
     ----------
     grid_potential : GridPotential
-        The potential on the grid, in one or two dimensions.
+        The potential on the grid, in one, two or three dimensions.
     side : {"reference", "target"}
         Where the grid lies. ``"reference"``: calling the map is the own direction. ``"target"``:
         the potential is the conjugate one, and `inverse` is the own direction.
@@ -49,7 +49,7 @@ class GridMap:
     Raises
     ------
     InputError
-        For an unknown side, no thread, or a grid of more than two dimensions.
+        For an unknown side, no thread, or a grid of more than three dimensions.
 
     Notes
     -----
@@ -69,7 +69,7 @@ class GridMap:
         if self.threads < 1:
             raise InputError(f"threads must be at least 1, got {self.threads}")
         if self.dim not in _TABLE_NODES:
-            raise InputError(f"a grid map has one or two dimensions, got a grid of {self.dim}")
+            raise InputError(f"a grid map has one to three dimensions, got a grid of {self.dim}")
 
     @property
     def dim(self) -> int:
@@ -132,9 +132,13 @@ class GridMap:
     def own_log_abs_det_jacobian(self, points: Array) -> Array:
         """``log |det|`` of `own_jacobian`, shape ``(n,)``; minus infinity where it is singular."""
         jacobian = self.own_jacobian(points)
-        determinant = jacobian[:, 0, 0]
-        if self.dim == 2:
-            determinant = determinant * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
+        rows = [jacobian[:, k] for k in range(self.dim)]
+        if self.dim == 1:
+            determinant = rows[0][:, 0]
+        elif self.dim == 2:
+            determinant = rows[0][:, 0] * rows[1][:, 1] - rows[0][:, 1] * rows[1][:, 0]
+        else:
+            determinant = np.sum(rows[0] * np.cross(rows[1], rows[2]), axis=-1)
         with np.errstate(divide="ignore"):
             return np.log(np.abs(determinant))
 
@@ -195,8 +199,11 @@ class GridMap:
             shifted = np.stack([c.ravel() for c in corners], axis=-1) - self.grid_potential.center
             images = shifted @ self.grid_potential.matrix + self.grid_potential.image
         else:
+            # in space a part of the centres has to do; the faces are there in any case
+            stride = max(1, max(grid.shape) // _TABLE_NODES[3]) if self.dim == 3 else 1
             axes = [
-                np.concatenate([[lo], grid.axis(k), [hi]]) for k, (lo, hi) in enumerate(grid.box)
+                np.concatenate([[lo], grid.axis(k)[::stride], [hi]])
+                for k, (lo, hi) in enumerate(grid.box)
             ]
             mesh = np.meshgrid(*axes, indexing="ij")
             images = self.own(np.stack([m.ravel() for m in mesh], axis=-1))

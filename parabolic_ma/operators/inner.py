@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from parabolic_ma.backends import of_dimension
 from parabolic_ma.grid import Box, Grid
 from parabolic_ma.measures import Gaussian, GaussianMixture, GridDensity, Measure, Uniform
 from parabolic_ma.splines import prefilter
@@ -16,7 +18,7 @@ from parabolic_ma.typing import Array
 __all__ = ["GAUSSIAN", "MIXTURE", "TABLE", "UNIFORM", "InnerDensity", "inner_density"]
 
 GAUSSIAN, MIXTURE, UNIFORM, TABLE = 0, 1, 2, 3
-_SMALLEST_TABLE = 128  # cells on each axis
+_SMALLEST_TABLE = {1: 128, 2: 128, 3: 64}  # cells on each axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +47,18 @@ class InnerDensity:
     def log_density(self, kernels: Any, points: Array) -> Array:
         """Normalised log density at points ``(n, d)``, shape ``(n,)``."""
         n, dim = points.shape
-        value = np.empty(n)
-        slopes = [np.empty(n) for _ in range(dim)]
-        columns = [np.ascontiguousarray(points[:, k]) for k in range(dim)]
-        row = kernels.inner_row if dim == 2 else kernels.inner_row_1d
-        row(self.kind, self.params, self.table, *columns, value, *slopes)
-        return value
+        value, *slopes = (kernels.empty((n,)) for _ in range(dim + 1))
+        columns = [kernels.asarray(points[:, k]) for k in range(dim)]
+        there = self.on(kernels)
+        of_dimension(kernels, dim).inner_row(
+            self.kind, there.params, there.table, *columns, value, *slopes
+        )
+        return kernels.to_numpy(value)
+
+    def on(self, kernels: Any) -> InnerDensity:
+        """Return the density with its arrays in those of a backend."""
+        params, table = kernels.asarray(self.params), kernels.asarray(self.table)
+        return dataclasses.replace(self, params=params, table=table)
 
 
 def inner_density(
@@ -89,8 +97,8 @@ def inner_density(
         if periodic:
             coefficients = prefilter(np.log(measure.values), "periodic")
         return _table(measure, coefficients, grid, 0.0, 0.0, periodic)
-    grid = Grid(box, tuple(max(n, _SMALLEST_TABLE) for n in shape))
-    log_values = -measure.potential(grid.points()).reshape(grid.shape)
+    grid = Grid(box, tuple(max(n, _SMALLEST_TABLE[dim]) for n in shape))
+    log_values = -grid.tabulate(measure.potential)
     if not np.all(np.isfinite(log_values)):
         where = grid.points()[np.argmax(~np.isfinite(log_values.ravel()))]
         raise InputError(

@@ -4,7 +4,7 @@ r"""The discrete Monge-Ampere operator in its log form, for judging results.
 
 with the grid side's density :math:`\nu` and the other side's :math:`m`; at a solution it is a
 constant, the log evidence. Centred second-order differences: three points in one dimension, nine
-in two.
+in two and nineteen in three.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from parabolic_ma.backends import of_dimension
 from parabolic_ma.grid import Grid
 from parabolic_ma.operators.discretise import Discretisation
 from parabolic_ma.typing import Array
@@ -47,17 +48,21 @@ def evaluate(kernels: Any, problem: Discretisation, grid: Grid, u: Array) -> Ope
     """Evaluate the parts of the operator for a padded correction ``u`` on a grid."""
     shape, inner = grid.shape, problem.inner
     a = problem.matrix[np.triu_indices(grid.dim)]
-    quadratic = np.array([*a, *problem.center, *problem.image])
-    gradient = np.empty((*shape, grid.dim))
-    low, log_det, log_inner = (np.empty(shape) for _ in range(3))
-    common = (inner.kind, inner.params, inner.table, EXTENSION)
+    quadratic = kernels.asarray(np.array([*a, *problem.center, *problem.image]))
+    axes = [kernels.asarray(axis) for axis in grid.axes()]
+    gradient = kernels.empty((*shape, grid.dim))
+    low, log_det, log_inner = (kernels.empty(shape) for _ in range(3))
+    there = inner.on(kernels)
+    common = (inner.kind, there.params, there.table, EXTENSION)
     if grid.dim == 1:
         kernels.fields_1d(
-            u, grid.axis(0), quadratic, *common, gradient[:, 0], low, log_det, log_inner
+            u, *axes, quadratic, *common, gradient.reshape(-1), low, log_det, log_inner
         )
         return OperatorFields(gradient, low, low, log_det, log_inner, low <= EXTENSION)
-    high = np.empty(shape)
-    kernels.fields(u, *grid.axes(), quadratic, *common, gradient, low, high, log_det, log_inner)
+    high = kernels.empty(shape)
+    of_dimension(kernels, grid.dim).fields(
+        u, *axes, quadratic, *common, gradient, low, high, log_det, log_inner
+    )
     return OperatorFields(gradient, low, high, log_det, log_inner, low <= EXTENSION)
 
 

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parabolic_ma.grid import Box, Grid
+from parabolic_ma.grid import Grid
 from parabolic_ma.io.atomic import check_writable, replacing
 from parabolic_ma.measures import Samples
 from parabolic_ma.plotting import palette
 from parabolic_ma.plotting.convergence import cells_text, draw_convergence, flow_times
+from parabolic_ma.plotting.space import draw_space
 from parabolic_ma.plotting.views import (
+    BULK,
     STYLE,
     is_picture,
     level_holding,
+    mesh_lines,
     short_name,
     show_density,
     view_of,
@@ -33,8 +36,7 @@ __all__ = ["check_picture", "plot_solution"]
 
 FORMATS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
-_MESH = 24  # mesh cells across the bulk of the reference
-_RINGS = (0.5, 0.9, 0.99)  # masses inside the level curves that are drawn
+_RINGS = (0.5, 0.9, BULK)  # masses inside the level curves that are drawn
 
 
 def check_picture(path: str | Path) -> None:
@@ -63,12 +65,14 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
     Two dimensions: the reference density with a regular mesh on the region that holds all but 1 %
     of its mass, the target density with that mesh moved by the map (each mesh cell keeps its
     mass), and the convergence. One dimension: equal masses flowing from the reference to the
-    target, the map with its slope, and the convergence. A line below gives the figures.
+    target, the map with its slope, and the convergence. Three dimensions: the marginal densities of
+    every two coordinates, with a mesh on the plane through the mean of the reference and its
+    projected image, and the convergence. A line below gives the figures.
 
     Parameters
     ----------
     solution : Solution
-        Of a problem in one or two dimensions.
+        Of a problem in one to three dimensions.
     path : str or Path, optional
         Where to write the picture; its ending chooses the format (.png, .pdf, .svg, .jpg,
         .webp). Written to a temporary file first and renamed, so that a file that is there is
@@ -84,7 +88,7 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
     MissingExtraError
         If matplotlib is not installed.
     InputError
-        If the dimension is above two, or the ending is none of those above.
+        If the dimension is above three, or the ending is none of those above.
     """
     try:
         import matplotlib as mpl
@@ -92,23 +96,23 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
     except ImportError:
         raise MissingExtraError("Drawing a solution", "plot") from None
     dim = solution.problem.dim
-    if dim > 2:
+    if dim > 3:
         raise InputError(
-            f"the figure shows problems in one or two dimensions, this one has {dim}; "
+            f"the figure shows problems in one to three dimensions, this one has {dim}; "
             "plot two coordinates of solution.sample(n) instead"
         )
     if path is not None:
         check_picture(path)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(12.0, 4.6), dpi=120, facecolor="white")
+        figure = Figure(figsize=(12.0, 6.4 if dim == 3 else 4.6), dpi=120, facecolor="white")
         outer = figure.add_gridspec(
             1,
             3,
-            width_ratios=[1.0, 1.0, 0.84] if dim == 2 else [1.25, 0.85, 0.80],
+            width_ratios={1: [1.25, 0.85, 0.80], 2: [1.0, 1.0, 0.84], 3: [1.6, 0.01, 0.62]}[dim],
             left=0.05,
             right=0.988,
-            top=0.90,
-            bottom=0.205,
+            top=0.93 if dim == 3 else 0.90,
+            bottom=0.15 if dim == 3 else 0.205,
             wspace=0.36 if dim == 2 else 0.20,
         )
         if dim == 1:
@@ -116,10 +120,16 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Any:
             inner = outer[1].subgridspec(2, 1, height_ratios=[2.4, 1.0], hspace=0.12)
             upper = figure.add_subplot(inner[0])
             _draw_map(upper, figure.add_subplot(inner[1], sharex=upper), solution)
-        else:
+        elif dim == 2:
             left, right = figure.add_subplot(outer[0]), figure.add_subplot(outer[1])
             _draw_densities(left, right, solution)
-        draw_convergence(figure.add_subplot(outer[2]), solution)
+        else:
+            panels = outer[0].subgridspec(2, 3, hspace=0.42, wspace=0.30)
+            draw_space([[figure.add_subplot(panels[i, j]) for j in range(3)] for i in range(2)],
+                       solution)  # fmt: skip
+        # beside two rows of panels room is left below for the legend
+        place = outer[2].subgridspec(2, 1, height_ratios=[1.0, 0.16])[0] if dim == 3 else outer[2]
+        draw_convergence(figure.add_subplot(place), solution)
         _write_caption(figure, solution)
         if path is not None:
             with replacing(path) as temporary:
@@ -153,36 +163,6 @@ def _show_density(ax: Any, measure: Any, grid: Grid, density: Array, side: str) 
     )
 
 
-def _mesh(grid: Grid, density: Array, bounded: bool) -> list[Array]:
-    """Lines of a regular mesh over the bulk of the reference, each ``(m, 2)``.
-
-    A line is ``nan`` outside the smallest region that holds 99 % of the mass: it ends there.
-    """
-    from scipy.ndimage import map_coordinates
-
-    box, level = grid.box, 0.0
-    if not bounded:
-        level = level_holding(density, _RINGS[-1])
-        rows, columns = np.nonzero(density >= level)
-        x, y = grid.axes()
-        box = Box((x[rows.min()], y[columns.min()]), (x[rows.max()], y[columns.max()]))
-    lines = []
-    for along, across in ((0, 1), (1, 0)):
-        # On a box the mesh has its sides; elsewhere the outermost ring closes it.
-        inset = 0.0 if bounded else 0.5
-        fractions = (np.arange(_MESH + 1 - int(2 * inset)) + inset) / _MESH
-        run = np.linspace(box.lower[along], box.upper[along], 601)
-        for level_line in box.lower[across] + fractions * box.widths[across]:
-            points = np.empty((run.size, 2))
-            points[:, along], points[:, across] = run, level_line
-            index = (points - np.array(grid.box.lower)) / np.array(grid.spacing) - 0.5
-            here = map_coordinates(density, index.T, order=1, mode="nearest")
-            points[here < level] = np.nan
-            if np.isfinite(points[:, 0]).any():
-                lines.append(points)
-    return lines
-
-
 def _rings(grid: Grid, density: Array) -> list[Array]:
     """Level curves of the reference that hold 50, 90 and 99 % of its mass, each ``(m, 2)``."""
     from contourpy import contour_generator
@@ -210,7 +190,7 @@ def _draw_densities(left: Any, right: Any, solution: Solution) -> None:
     grid_x, density_x = view_of(problem.target, 240)
     _show_density(left, problem.reference, grid_y, density_y, "reference")
     _show_density(right, problem.target, grid_x, density_x, "target")
-    mesh = _mesh(grid_y, density_y, problem.reference.bounded)
+    mesh = mesh_lines(grid_y, density_y, problem.reference.bounded)
     rings = [] if problem.reference.bounded else _rings(grid_y, density_y)
     sides = (
         (left, problem.reference, mesh, rings),

@@ -16,11 +16,13 @@ from parabolic_ma.problem import TransportProblem
 from parabolic_ma.typing import Array
 
 __all__ = [
+    "BULK",
     "STYLE",
     "density_on",
     "is_picture",
     "level_holding",
     "log_scale",
+    "mesh_lines",
     "model_density",
     "short_name",
     "show_density",
@@ -47,8 +49,14 @@ STYLE = {
     "svg.fonttype": "none",
 }
 
+BULK = 0.99
+"""Mass of the region over which a mesh is laid."""
 _NEARLY_SQUARE = 0.6  # a box with sides of at least this ratio is drawn to scale
-_NORMALISER = {1: 4096, 2: 256}  # cells an axis for the integral of an unnormalised reference
+_NORMALISER = {
+    1: 4096,
+    2: 256,
+    3: 64,
+}  # cells an axis for the integral of an unnormalised reference
 _OUTSIDE = 1e-6  # of a box's width: how far rounding may put an image outside it
 
 
@@ -85,6 +93,36 @@ def view_of(measure: Any, cells: int) -> tuple[Grid, Array]:
     view = _squared(Box(tuple(lower), tuple(upper)))
     grid = Grid(view, grid.shape)
     return grid, density_on(measure, grid)
+
+
+def mesh_lines(grid: Grid, density: Array, bounded: bool, cells: int = 24) -> list[Array]:
+    """Lines of a regular mesh over the bulk of the reference, each ``(m, 2)``.
+
+    A line is ``nan`` outside the smallest region that holds 99 % of the mass: it ends there.
+    """
+    from scipy.ndimage import map_coordinates
+
+    box, level = grid.box, 0.0
+    if not bounded:
+        level = level_holding(density, BULK)
+        rows, columns = np.nonzero(density >= level)
+        x, y = grid.axes()
+        box = Box((x[rows.min()], y[columns.min()]), (x[rows.max()], y[columns.max()]))
+    lines = []
+    for along, across in ((0, 1), (1, 0)):
+        # On a box the mesh has its sides; elsewhere the outermost ring closes it.
+        inset = 0.0 if bounded else 0.5
+        fractions = (np.arange(cells + 1 - int(2 * inset)) + inset) / cells
+        run = np.linspace(box.lower[along], box.upper[along], 601)
+        for level_line in box.lower[across] + fractions * box.widths[across]:
+            points = np.empty((run.size, 2))
+            points[:, along], points[:, across] = run, level_line
+            index = (points - np.array(grid.box.lower)) / np.array(grid.spacing) - 0.5
+            here = map_coordinates(density, index.T, order=1, mode="nearest")
+            points[here < level] = np.nan
+            if np.isfinite(points[:, 0]).any():
+                lines.append(points)
+    return lines
 
 
 def _squared(box: Box) -> Box:

@@ -45,12 +45,12 @@ def check_grid_settings(solver: Any, **choices: tuple[Any, ...]) -> None:
     """
     object.__setattr__(solver, "shape", _shape(solver.shape))
     for name, allowed in {
-        "side": _SIDES, "boundary": _BOUNDARIES, "dtype": ("float64",),
-        "backend": tuple(b.name for b in backends.available()), **choices,
+        "side": _SIDES, "boundary": _BOUNDARIES, "dtype": ("float64",), **choices,
     }.items():  # fmt: skip
         given = getattr(solver, name)
         if not any(given is a or (type(given) is type(a) and given == a) for a in allowed):
             raise InputError(f"{name}={given!r} is not one of {', '.join(map(str, allowed))}")
+    backends.check_name(solver.backend)
     if not (is_number(solver.tail_mass) and 0.0 < solver.tail_mass <= 1e-4):
         raise InputError(f"tail_mass={solver.tail_mass!r} must lie in (0, 1e-4]; try 1e-12")
     axes = len(grid_shape(solver))

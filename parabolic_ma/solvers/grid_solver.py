@@ -72,16 +72,17 @@ class GridSolver:
     Parameters
     ----------
     shape : int or tuple of int
-        Cells on each axis, any numbers from 8 up. Cells more than twice as long as wide slow
-        the iteration down.
+        Cells on each of one to three axes, any numbers from 8 up. Cells more than twice as long as
+        wide slow the iteration down.
     side : {"auto", "reference", "target"}
         Where the grid and the unknown live. ``"auto"`` takes the side opposite a log-concave
         measure: then the discrete problem has no spurious solutions.
     boundary : {"auto", "box", "periodic", "free"}
         ``"box"``: faces go to matching faces; ``"free"``: outflow, for measures on all of space;
         ``"periodic"``: both measures live on a torus.
-    backend : {"numba", "numpy"}
-        Which kernels to use.
+    backend : {"numba", "numpy", "cupy:0", ...}
+        Which kernels to use: compiled for the processor, the readable reference, or those of a
+        CUDA device (one and two dimensions).
     dtype : {"float64"}
         Of the potential; corrections are computed in float32 and added in this precision.
     tol : "discretisation" or float
@@ -100,8 +101,8 @@ class GridSolver:
     max_steps : int
         Newton steps over all grids.
     threads : int, optional
-        Most threads on grids of a hundred thousand cells and more; without it, all the cores that
-        the process may use. No result depends on it.
+        Most threads on plane grids of a hundred thousand cells and more; without it, all the cores
+        that the process may use. No result depends on it.
 
     Raises
     ------

@@ -23,6 +23,8 @@ SIZES = {
     "funnel": (128, 1e-5),
     "mix1_sd": (1024, 1e-5),
     "mix1_var": (1024, 1e-5),
+    "cosine_cube": (16, 1e-6),
+    "three_ridges": (32, 1e-5),
 }
 PICTURES = ("camera_to_astronaut", "astronaut_to_coffee", "chelsea_to_rocket")
 EVERY = [*SIZES, *PICTURES]

@@ -83,6 +83,6 @@ def test_refusals(
     assert not Path("a.h5").exists()
 
 
-def test_no_grid_above_two_dimensions(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["solve", "kilpisjarvi_mod", "--solver", "grid"]) == 2
+def test_no_grid_above_three_dimensions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["solve", "eight_schools", "--solver", "grid"]) == 2
     assert "take --solver neural" in capsys.readouterr().err

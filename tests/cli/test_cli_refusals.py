@@ -82,7 +82,7 @@ def outcome(capsys, *arguments):
         ("solve p.toml --checkpoint .", "it is a folder"),
         ("solve p.toml -o /dev/null", "it is no plain file"),
         ("solve p.toml --shape 200000 200000", r"200000x200000 cells needs about \d+\.\d GiB"),
-        ("solve p.toml --shape 16 16 16", "one or two whole numbers of cells"),
+        ("solve p.toml --shape 16 16 16 16", "one, two or three whole numbers of cells"),
         ("solve p.toml --shape 0", "each at least 8"),
         ("solve p.toml --tol 0", "tol=0.0 must be"),
         ("solve p.toml --tol nan", "tol=nan must be"),

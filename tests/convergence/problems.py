@@ -95,7 +95,8 @@ def reference_images(case: Case) -> tuple[Points, Points, np.ndarray]:
     """
     problem = case.problem()
     box = pma.Box.of(case.window) if case.window else problem.reference.support(TAIL)
-    points = pma.Grid(box, (20011,) if problem.dim == 1 else (133, 131)).points()
+    sizes = {1: (20011,), 2: (133, 131), 3: (47, 43, 41)}
+    points = pma.Grid(box, sizes[problem.dim]).points()
     weights = bulk(np.exp(-problem.reference.potential(points)))
     return points, case.forward(points), weights
 

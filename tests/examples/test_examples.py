@@ -29,6 +29,7 @@ CELLS = {
     "08_sinkhorn_limit": 384,  # the smallest epsilon needs them
     "09_metastability": 200,
     "10_flow_ring": 32,
+    "16_colour_transfer": 40,
     # of networks: steps
     "11_grid_and_network": 4,
     "12_old_faithful_network": 8,
@@ -40,7 +41,7 @@ CELLS = {
 # Scripts that compare many runs: no problem stands for one, and they keep no solution.
 STUDIES = {
     *("schedules", "evolution_inequality", "sinkhorn_limit", "metastability"),
-    *("grid_and_network", "eight_schools", "two_moons", "your_own_flow"),
+    *("grid_and_network", "eight_schools", "two_moons", "your_own_flow", "colour_transfer"),
 }
 
 
@@ -131,7 +132,15 @@ def check_your_own_flow(space: dict[str, Any]) -> None:
     assert abs(found["data again"].c2st - 0.5) < 4.0 * 0.005
 
 
+def check_colour_transfer(space: dict[str, Any]) -> None:
+    assert space["solution"].converged
+    # Moved colours have the other palette's mean, but for the blur: a third of a deviation.
+    for found, wanted in ((space["moved"][0], space["cat"]), (space["moved"][1], space["coffee"])):
+        assert (np.abs(found.mean(axis=0) - wanted.mean(axis=0)) < 0.3 * wanted.std(axis=0)).all()
+
+
 CHECKS = {
+    "colour_transfer": check_colour_transfer,
     "grid_and_network": check_grid_and_network,
     "eight_schools": check_eight_schools,
     "two_moons": check_two_moons,

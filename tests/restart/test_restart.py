@@ -14,8 +14,15 @@ PROBLEMS = {
     "line": pma.TransportProblem(
         pma.Gaussian(0.0, 1.0), pma.GaussianMixture([-2.0, 2.0], [0.5, 0.8])
     ),
+    "three axes": pma.TransportProblem(
+        pma.Gaussian([0, 0, 0], 1.0), pma.GaussianMixture([[1, 0, 0.2], [-1, 0.5, 0]], 0.7)
+    ),
 }
-SHAPES = {"space": [(64, 64), (128, 128)], "line": [256, 512]}
+SHAPES = {
+    "space": [(64, 64), (128, 128)],
+    "line": [256, 512],
+    "three axes": [(32, 32, 32), (48, 48, 48)],
+}
 TOL = 1e-6
 
 

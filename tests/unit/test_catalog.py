@@ -13,7 +13,7 @@ from parabolic_ma.grid import Box, Grid
 from parabolic_ma.measures import Measure
 from parabolic_ma.status import InputError
 
-# The others have more than two dimensions and are tested in test_posteriors.
+# The others are posteriors, tested in test_posteriors.
 GRIDDED = [name for name in catalog.names() if catalog.get(name).solver]
 
 
@@ -24,7 +24,7 @@ def test_every_problem_can_be_built(name):
     assert entry.name == name
     assert entry.summary.endswith(".")
     assert catalog.description(name) == entry.summary
-    assert not entry.solver if problem.dim > 2 else len(entry.solver["shape"]) == problem.dim
+    assert not entry.solver or len(entry.solver["shape"]) == problem.dim
     for measure in (problem.reference, problem.target):
         assert isinstance(measure, Measure)
         gradient = measure.gradient(np.array([measure.support(1e-3).center]))
@@ -82,12 +82,16 @@ def test_known_maps_carry_the_reference_to_the_target(name):
 def test_known_distances_are_those_of_the_known_maps(name):
     entry = catalog.get(name)
     problem = entry.problem()
-    grid = Grid(problem.reference.support(1e-12), (20_000,) if problem.dim == 1 else (200, 200))
+    cells = {1: (20_000,), 2: (200, 200), 3: (56, 56, 56)}[problem.dim]
+    grid = Grid(problem.reference.support(1e-12), cells)
     y = grid.points()
     density = np.exp(-problem.reference.potential(y)) * grid.cell_volume
     found = np.sum(np.sum((entry.exact_map(y) - y) ** 2, axis=1) * density)
-    # Midpoint rule: exact on the even square, h^2 times the kinks' jumps of slope (1e3) in 1D.
-    assert found == pytest.approx(entry.w2_squared, rel=1e-12 if problem.dim == 2 else 1e-4)
+    # Midpoint rule: exact on the even square; h^2 times the kinks' jumps of slope (1e3) in 1D; in
+    # space the map between the two modes is analytic in a narrow strip only: 2e-4 with 40 cells on
+    # an axis, and its power 56 / 40.
+    accuracy = {1: 1e-4, 2: 1e-12, 3: 2e-5}[problem.dim]
+    assert found == pytest.approx(entry.w2_squared, rel=accuracy)
 
 
 @pytest.mark.parametrize("name", ["double_well", "funnel", "banana", "bioassay"])
@@ -127,12 +131,16 @@ def test_data_sets():
     first, second = datasets.colour_samples()
     assert first.shape == second.shape == (8000, 3)
     assert first.max() <= 1.0
+    for name in datasets.COLOUR_PICTURES:
+        picture = datasets.colour_picture(name)
+        assert picture.shape == (128, 128, 3)
+        assert 0.0 <= picture.min() < picture.max() <= 1.0
 
 
 def test_checksums_are_those_of_the_notice():
     notice = datasets.data_path("README.md").read_text()
     rows = re.findall(r"^\| `(\S+)` \|.*`([0-9a-f]{64})` \|$", notice, re.MULTILINE)
-    assert len(rows) == 10
+    assert len(rows) == 11
     for name, checksum in rows:
         assert hashlib.sha256(datasets.data_path(name).read_bytes()).hexdigest() == checksum
 
@@ -144,3 +152,5 @@ def test_unknown_data():
         datasets.data_path("moon.npz")
     with pytest.raises(InputError, match="there is no picture 'moon' with 64 pixels on a side"):
         datasets.picture("moon")
+    with pytest.raises(InputError, match="there is no picture 'moon' in colour"):
+        datasets.colour_picture("moon")

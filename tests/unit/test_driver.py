@@ -149,4 +149,5 @@ def test_solve_many_keeps_the_order(problem, make_solution):
 def test_default_solvers():
     assert default_solver(1).shape == (4096,)
     assert default_solver(2).shape == (256, 256)
-    assert default_solver(3) == pma.NeuralFlow()
+    assert default_solver(3).shape == (64, 64, 64)
+    assert default_solver(4) == pma.NeuralFlow()

@@ -229,9 +229,9 @@ def test_errors() -> None:
         GridMap(potential, "left")
     with pytest.raises(InputError, match="threads must be at least 1, got 0"):
         GridMap(potential, threads=0)
-    grid = Grid(Box((0.0,) * 3, (1.0,) * 3), (4, 4, 4))
-    cube = GridPotential(grid, np.zeros((4, 4, 4)), np.eye(3), np.zeros(3), np.zeros(3), "box")
-    with pytest.raises(InputError, match="one or two dimensions, got a grid of 3"):
+    grid = Grid(Box((0.0,) * 4, (1.0,) * 4), (4,) * 4)
+    cube = GridPotential(grid, np.zeros(grid.shape), np.eye(4), np.zeros(4), np.zeros(4), "box")
+    with pytest.raises(InputError, match="one to three dimensions, got a grid of 4"):
         GridMap(cube)
     with pytest.raises(InputError, match=r"\(n, 2\) or \(2,\), got \(3, 3\)"):
         GridMap(potential)(np.zeros((3, 3)))

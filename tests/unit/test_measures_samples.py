@@ -38,8 +38,10 @@ def test_agrees_with_the_sum_over_all_points(dim, weighted, factor):
     measure = Samples(points, weights, factor)
     x = measure.sample(200, 2)
     error = np.abs(measure.potential(x) - scipy_potential(points, x, weights, factor))
-    assert math.sqrt(np.mean(error**2)) < TYPICAL
-    assert error.max() < LARGEST
+    # in space the table has half as many cells per bandwidth, and the spline is of fourth order
+    coarser = 16.0 if dim == 3 else 1.0
+    assert math.sqrt(np.mean(error**2)) < coarser * TYPICAL
+    assert error.max() < coarser * LARGEST
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])

@@ -120,7 +120,6 @@ if config.DISABLE_JIT:
     def prefetch_cell(table, i1, i2):
         """Do nothing."""
 
-
     def spline_cell(table, i1, i2, t1, t2):
         """Value of a spline and its derivatives, in units of cells."""
         c = table[i1 : i1 + 4, i2 : i2 + 4]

@@ -55,9 +55,9 @@ def mass_histogram(source, lowest, step, bins):
 
 @kernel
 def inverse_change(after, before, spacing, matrix, source):
-    """Return the sum of ``nu |H^{-1} grad(after - before)|^2``, H of the quadratic and ``after``.
+    r"""Return the sum of ``nu |H^{-1} grad(after - before)|^2``, H of the quadratic and ``after``.
 
-    With d split along the two eigenvectors, :math:`\\langle d, H d\\rangle = l_1 |d_1|^2 + l_2
+    With d split along the two eigenvectors, :math:`\langle d, H d\rangle = l_1 |d_1|^2 + l_2
     |d_2|^2`.
     """
     (h1, h2), (a11, a12, a22) = spacing, matrix
@@ -76,6 +76,4 @@ def inverse_change(after, before, spacing, matrix, source):
     along_high = np.clip((bent - low * squared) / gap, 0.0, squared)
     floor = 1e-4 * np.abs(high) + 1e-300
     low, high = np.maximum(low, floor), np.maximum(high, floor)
-    return float(
-        (np.exp(source) * ((squared - along_high) / low**2 + along_high / high**2)).sum()
-    )
+    return float((np.exp(source) * ((squared - along_high) / low**2 + along_high / high**2)).sum())

@@ -282,10 +282,28 @@ def test_a_failing_write_leaves_the_old_picture(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_three_dimensions_are_refused() -> None:
-    problem = pma.TransportProblem(pma.Gaussian([0] * 3, 1.0), pma.Gaussian([1] * 3, 1.0))
-    with pytest.raises(pma.InputError, match="one or two dimensions, this one has 3"):
-        solution_of(problem, pma.Identity(3)).plot()
+def test_in_space_there_are_marginals_and_images_of_planes(tmp_path: Path) -> None:
+    scale, shift = np.array([0.5, 1.0, 2.0]), np.array([1.0, -1.0, 0.5])
+    problem = pma.TransportProblem(pma.Gaussian([0] * 3, 1.0), pma.Gaussian(shift, scale**2))
+    figure = solution_of(problem, pma.Affine(np.diag(scale), shift)).plot(tmp_path / "space.png")
+    panels = figure.axes[:6]
+    for column, (k, m) in enumerate(((0, 1), (0, 2), (1, 2))):
+        above, below = panels[column], panels[3 + column]
+        assert above.get_xlabel() == f"$y_{k + 1}$"
+        assert below.get_ylabel() == f"$x_{m + 1}$"
+        lines = [ax.collections[-1].get_segments() for ax in (above, below)]
+        before, after = (np.concatenate(part) for part in lines)
+        np.testing.assert_allclose(after, before * scale[[k, m]] + shift[[k, m]], atol=1e-9)
+        # the marginal is that of the Gaussian: it has mass one on its grid and the right peak
+        peak = above.images[0].get_array().max()
+        assert peak == pytest.approx(1.0 / (2.0 * math.pi), rel=0.02)
+    assert (tmp_path / "space.png").stat().st_size > 10_000
+
+
+def test_four_dimensions_are_refused() -> None:
+    problem = pma.TransportProblem(pma.Gaussian([0] * 4, 1.0), pma.Gaussian([1] * 4, 1.0))
+    with pytest.raises(pma.InputError, match="one to three dimensions, this one has 4"):
+        solution_of(problem, pma.Identity(4), fields=None).plot()
 
 
 def test_a_missing_extra_is_named(plane: Solution, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,106 @@
+"""Numba kernels in space that pass over whole arrays: sums, norms and corrections."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from parabolic_ma.backends.numba_cpu.maths import exp
+
+_OPTIONS = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz"},
+}
+
+
+@njit(**_OPTIONS)
+def dots_3d(w, r, weight):
+    """Return ``<w, w>``, ``<w, r>`` and ``<r, r>`` under the weight."""
+    ww = 0.0
+    wr = 0.0
+    rr = 0.0
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            wi, ri, gi = w[i, j], r[i, j], weight[i, j]
+            a = np.float32(0.0)
+            b = np.float32(0.0)
+            c = np.float32(0.0)
+            for k in range(w.shape[2]):
+                g = gi[k] * wi[k]
+                a += g * wi[k]
+                b += g * ri[k]
+                c += gi[k] * ri[k] * ri[k]
+            ww += a
+            wr += b
+            rr += c
+    return ww, wr, rr
+
+
+@njit(**_OPTIONS)
+def axpy_3d(alpha, x, y):
+    """``y += alpha x`` in place."""
+    f = np.float32(alpha)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            xi, yi = x[i, j], y[i, j]
+            for k in range(x.shape[2]):
+                yi[k] += f * xi[k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def norm_weight_3d(log_source, floor, weight):
+    """``weight = exp((log_source - top) / 2) + floor``; return the top, the largest log density."""
+    n1, n2, n3 = log_source.shape
+    top = -np.inf
+    for i in range(n1):
+        for j in range(n2):
+            line = log_source[i, j]
+            for k in range(n3):
+                top = max(top, line[k])
+    for i in range(n1):
+        for j in range(n2):
+            line, w = log_source[i, j], weight[i, j]
+            for k in range(n3):
+                w[k] = exp(0.5 * (line[k] - top)) + floor
+    return top
+
+
+@njit(**_OPTIONS)
+def gradient_norm_3d(v, weight, floor, h1, h2, h3):
+    """``(sum |grad v|^2 (weight - floor)^2)^(1/2)`` of a padded array, centred."""
+    n1, n2, n3 = weight.shape
+    total = 0.0
+    g1, g2, g3 = 0.5 / h1, 0.5 / h2, 0.5 / h3
+    for i in range(n1):
+        for j in range(n2):
+            s, n, c = v[i, j + 1], v[i + 2, j + 1], v[i + 1, j + 1]
+            e, w, shares = v[i + 1, j + 2], v[i + 1, j], weight[i, j]
+            for k in range(n3):
+                a = (n[k + 1] - s[k + 1]) * g1
+                b = (e[k + 1] - w[k + 1]) * g2
+                d = (c[k + 2] - c[k]) * g3
+                share = shares[k] - floor
+                total += (a * a + b * b + d * d) * (share * share)
+    return math.sqrt(total)
+
+
+@njit(**_OPTIONS)
+def add_correction_3d(u, v, out):
+    """``out = u + v - mean v`` on padded arrays, ghosts included; the mean is the interior's."""
+    n1, n2, n3 = v.shape
+    total = 0.0
+    for i in range(1, n1 - 1):
+        for j in range(1, n2 - 1):
+            line = v[i, j]
+            for k in range(1, n3 - 1):
+                total += line[k]
+    mean = total / ((n1 - 2) * (n2 - 2) * (n3 - 2))
+    for i in range(n1):
+        for j in range(n2):
+            a, b, c = u[i, j], v[i, j], out[i, j]
+            for k in range(n3):
+                c[k] = a[k] + (b[k] - mean)

@@ -1,0 +1,16 @@
+"""NumPy kernels of the weighted Krylov iteration in space."""
+
+from __future__ import annotations
+
+from parabolic_ma.backends.numpy_reference.common import kernel
+from parabolic_ma.backends.numpy_reference.krylov import axpy, dots, norm_weight
+from parabolic_ma.backends.numpy_reference.multigrid_3d import apply
+
+# whole-array arithmetic knows no dimension
+axpy_3d, dots_3d, norm_weight_3d = axpy, dots, norm_weight
+
+
+@kernel
+def matrix_dots_3d(rows, v, r, weight):
+    """`dots` of ``w = -M v`` and r, w not being stored."""
+    return dots(-apply(rows, v), r, weight)
