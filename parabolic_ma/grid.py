@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Box", "Grid"]
 
 _NARROWEST, _WIDEST = 1e-60, 1e60  # so that volumes and squared lengths stay finite and positive
-_SLAB = 1 << 20  # points at a time in `Grid.tabulate`
+_SLAB = 1 << 18  # cells
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,12 @@ class Grid:
         mesh = np.meshgrid(*self.axes(), indexing="ij")
         return np.stack([m.ravel() for m in mesh], axis=-1)
 
+    def slabs(self) -> Iterator[slice]:
+        """Ranges of the first axis, of some hundred thousand cells each, to keep memory low."""
+        thickness = max(1, _SLAB * self.shape[0] // self.size)
+        for start in range(0, self.shape[0], thickness):
+            yield slice(start, min(start + thickness, self.shape[0]))
+
     def tabulate(self, function: Callable[[Array], Array]) -> Array:
         """Evaluate a function at all cell centres, slab by slab: fine grids in space are large.
 
@@ -201,10 +207,9 @@ class Grid:
         """
         values = np.empty(self.shape)
         first, *others = self.axes()
-        thickness = max(1, _SLAB * self.shape[0] // self.size)
-        for start in range(0, self.shape[0], thickness):
-            mesh = np.meshgrid(first[start : start + thickness], *others, indexing="ij")
-            part = values[start : start + thickness]
+        for slab in self.slabs():
+            mesh = np.meshgrid(first[slab], *others, indexing="ij")
+            part = values[slab]
             points = np.stack([m.ravel() for m in mesh], axis=-1)
             part[...] = np.asarray(function(points)).reshape(part.shape)
         return values

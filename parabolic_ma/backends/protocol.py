@@ -459,10 +459,11 @@ class Kernels(Protocol):
     ) -> None:
         """Solve ``sigma v - F'[v] = rhs`` for v (n + 2,), ghosts included; mode 0, 2 or 3."""
 
-    # The Krylov iteration: vectors float32 or float64, sums carried in float64.
+    # The Krylov iteration: vectors float32 or float64, sums carried in float64. All but
+    # `matrix_dots` take arrays of any number of dimensions.
 
     def norm_weight(self, log_source: Array, floor: float, weight: Array) -> float:
-        """Write ``sqrt(nu / max nu) + floor`` to ``weight`` (nx, ny) float32; return max log nu."""
+        """Write ``sqrt(nu / max nu) + floor`` to ``weight``, float32; return max log nu."""
 
     def matrix_dots(
         self, rows: Array, v: Array, r: Array, weight: Array

@@ -157,15 +157,6 @@ class Kernels3D(Protocol):
 
     # The Krylov iteration: vectors float32, sums carried in float64.
 
-    def norm_weight_3d(self, log_source: Array, floor: float, weight: Array) -> float:
-        """Write ``sqrt(nu / max nu) + floor`` to ``weight``, float32; return max log nu."""
-
-    def dots_3d(self, w: Array, r: Array, weight: Array) -> tuple[float, float, float]:
-        """Return <w, w>, <w, r>, <r, r> with <x, y> = sum of weight x y."""
-
-    def axpy_3d(self, alpha: float, x: Array, y: Array) -> None:
-        """``y += alpha x`` in place, alpha rounded to float32."""
-
     def matrix_dots_3d(
         self, rows: Array, v: Array, r: Array, weight: Array
     ) -> tuple[float, float, float]:

@@ -20,7 +20,6 @@ __all__ = ["Convergence", "Judgement", "coarse_figures", "dual_value", "judge", 
 
 _TAIL = 1e-6  # mass left out where a largest or smallest value is reported
 _BINS = 2000
-_SLAB = 1 << 18  # cells at a time
 _CONJUGATE_CELLS = {1: 4096, 2: 256, 3: 48}  # most cells an axis for the conjugate's quadrature
 
 
@@ -263,10 +262,8 @@ def _mean_less_square(potential: GridPotential, log_source: Array) -> float:
     """Mean of the potential less half of ``|y|^2``, slab by slab; the quadratic by marginals."""
     grid = potential.grid
     first, *others = grid.axes()
-    thickness = max(1, _SLAB * grid.shape[0] // grid.size)
     total = 0.0
-    for start in range(0, grid.shape[0], thickness):
-        part = slice(start, start + thickness)
+    for part in grid.slabs():
         weight = np.exp(log_source[part])
         total += float(np.vdot(weight, potential.correction[part]))
         total += _mean_quadratic(potential, [first[part], *others], weight)

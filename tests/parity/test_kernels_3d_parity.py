@@ -217,7 +217,7 @@ def test_gradient_norm(dtype: type, rng: np.random.Generator) -> None:
     # differences of float32 numbers may be rounded to float32, and squares summed over cells
     rounding = 4.0 * 2.0**-24 * np.abs(v).max() / min(scene.spacing) if dtype == np.float32 else 0.0
     weight = np.ones(scene.shape, np.float32)
-    numpy_reference.norm_weight_3d(scene.log_source, 1e-4, weight)
+    numpy_reference.norm_weight(scene.log_source, 1e-4, weight)
     compare(
         "gradient_norm_3d", v, weight, 1e-4, *scene.spacing,
         absolute=rounding * np.sqrt(weight.size),
@@ -382,8 +382,8 @@ def test_dots_and_axpy(rng: np.random.Generator) -> None:
     w, r, weight = rng.uniform(-1.0, 1.0, (3, 6, 5, 19)).astype(np.float32)
     # float32 sums over a line of 19 in the compiled kernel, 570 terms of at most one
     rounding = w.size * 19.0 * 2.0**-24
-    compare("dots_3d", w, r, weight, absolute=rounding)
-    compare("axpy_3d", 0.3, w, r, absolute=2.0**-23)
+    compare("dots", w, r, weight, absolute=rounding)
+    compare("axpy", 0.3, w, r, absolute=2.0**-23)
 
 
 def test_matrix_dots(boundary: str, shape: tuple[int, ...], rng: np.random.Generator) -> None:
@@ -398,5 +398,5 @@ def test_matrix_dots(boundary: str, shape: tuple[int, ...], rng: np.random.Gener
 
 def test_norm_weight(rng: np.random.Generator) -> None:
     log_source = 30.0 * rng.standard_normal((6, 5, 19))
-    top = compare("norm_weight_3d", log_source, 1e-4, np.ones(log_source.shape, np.float32))
+    top = compare("norm_weight", log_source, 1e-4, np.ones(log_source.shape, np.float32))
     assert top == log_source.max()

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from parabolic_ma.backends.numba_cpu import simd
+from parabolic_ma.backends.numba_cpu.krylov import largest_of
 from parabolic_ma.backends.numba_cpu.maths import exp
 from parabolic_ma.backends.numba_cpu.simd import LANES64, load64
 
@@ -48,16 +49,9 @@ def judge_sums(first, last_row, source, log_det, log_inner, gradient, leading, l
     balanced = np.empty(n)
     for i in range(first, last_row):
         s, det, inner = source[i], log_det[i], log_inner[i]
-        top = sums[2]
         for j in range(n):
             balanced[j] = inner[j] + det[j]
-        if whole:
-            most = load64(balanced, 0)
-            for j in range(LANES64, whole, LANES64):
-                most = simd.maximum(most, load64(balanced, j))
-            top = max(top, simd.most(most))
-        for j in range(whole, n):
-            top = max(top, balanced[j])
+        top = max(sums[2], largest_of(balanced))
         if top > sums[2]:
             rescale = math.exp(sums[2] - top)
             sums[3] *= rescale

@@ -23,13 +23,9 @@ from parabolic_ma.backends.numba_cpu.inner import inner_row
 from parabolic_ma.backends.numba_cpu.inner_3d import (
     inner_row_3d,
 )
-from parabolic_ma.backends.numba_cpu.krylov import axpy
 from parabolic_ma.backends.numba_cpu.krylov_3d import (
     add_correction_3d,
-    axpy_3d,
-    dots_3d,
     gradient_norm_3d,
-    norm_weight_3d,
 )
 from parabolic_ma.backends.numba_cpu.multigrid import fill_ghosts, outflow, residual
 from parabolic_ma.backends.numba_cpu.multigrid_3d import (
@@ -76,8 +72,6 @@ __all__ = [
     "asarray",
     "average_log_1d",
     "average_log_3d",
-    "axpy",
-    "axpy_3d",
     "cell_images",
     "cell_images_1d",
     "coarsen_rows_3d",
@@ -85,7 +79,6 @@ __all__ = [
     "convexify_3d",
     "dense_matrix",
     "dense_matrix_3d",
-    "dots_3d",
     "down_3d",
     "empty",
     "factorise",
@@ -112,7 +105,6 @@ __all__ = [
     "linearise_cells",
     "linearise_cells_1d",
     "matrix_dots_3d",
-    "norm_weight_3d",
     "outflow",
     "outflow_3d",
     "quantiles_1d",

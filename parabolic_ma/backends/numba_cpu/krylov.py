@@ -77,20 +77,27 @@ def axpy(alpha, x, y):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def largest_of(line):
+    """Largest entry of a line."""
+    n = line.shape[0]
+    whole = n - n % LANES64
+    top = -np.inf
+    if whole:
+        best = load64(line, 0)
+        for j in range(LANES64, whole, LANES64):
+            best = simd.maximum(best, load64(line, j))
+        top = simd.most(best)
+    for j in range(whole, n):
+        top = max(top, line[j])
+    return top
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def largest(first, last, log_source):
     """Largest entry of some rows."""
     top = -np.inf
-    ny = log_source.shape[1]
-    whole = ny - ny % LANES64
     for i in range(first, last):
-        line = log_source[i]
-        if whole:
-            best = load64(line, 0)
-            for j in range(LANES64, whole, LANES64):
-                best = simd.maximum(best, load64(line, j))
-            top = max(top, simd.most(best))
-        for j in range(whole, ny):
-            top = max(top, line[j])
+        top = max(top, largest_of(log_source[i]))
     return top
 
 

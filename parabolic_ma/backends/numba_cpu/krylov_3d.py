@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import njit
-
-from parabolic_ma.backends.numba_cpu.maths import exp
 
 _OPTIONS = {
     "cache": True,
@@ -15,58 +12,6 @@ _OPTIONS = {
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz"},
 }
-
-
-@njit(**_OPTIONS)
-def dots_3d(w, r, weight):
-    """Return ``<w, w>``, ``<w, r>`` and ``<r, r>`` under the weight."""
-    ww = 0.0
-    wr = 0.0
-    rr = 0.0
-    for i in range(w.shape[0]):
-        for j in range(w.shape[1]):
-            wi, ri, gi = w[i, j], r[i, j], weight[i, j]
-            a = np.float32(0.0)
-            b = np.float32(0.0)
-            c = np.float32(0.0)
-            for k in range(w.shape[2]):
-                g = gi[k] * wi[k]
-                a += g * wi[k]
-                b += g * ri[k]
-                c += gi[k] * ri[k] * ri[k]
-            ww += a
-            wr += b
-            rr += c
-    return ww, wr, rr
-
-
-@njit(**_OPTIONS)
-def axpy_3d(alpha, x, y):
-    """``y += alpha x`` in place."""
-    f = np.float32(alpha)
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            xi, yi = x[i, j], y[i, j]
-            for k in range(x.shape[2]):
-                yi[k] += f * xi[k]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def norm_weight_3d(log_source, floor, weight):
-    """``weight = exp((log_source - top) / 2) + floor``; return the top, the largest log density."""
-    n1, n2, n3 = log_source.shape
-    top = -np.inf
-    for i in range(n1):
-        for j in range(n2):
-            line = log_source[i, j]
-            for k in range(n3):
-                top = max(top, line[k])
-    for i in range(n1):
-        for j in range(n2):
-            line, w = log_source[i, j], weight[i, j]
-            for k in range(n3):
-                w[k] = exp(0.5 * (line[k] - top)) + floor
-    return top
 
 
 @njit(**_OPTIONS)

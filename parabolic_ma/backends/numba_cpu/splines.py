@@ -19,9 +19,7 @@ kernels release the interpreter lock); everything above them is compiled.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -45,6 +43,7 @@ from parabolic_ma.backends.numba_cpu.splines_3d import (
     potential_3d,
     prefilter_3d,
 )
+from parabolic_ma.backends.numba_cpu.threads import in_pieces
 from parabolic_ma.splines import BOUNDARIES
 from parabolic_ma.status import InputError
 from parabolic_ma.typing import Array
@@ -267,13 +266,11 @@ def in_chunks(kernel: Callable[..., Any], threads: int, *arrays: Array) -> None:
         kernel(*arrays)
         return
     edges = np.linspace(0, count, parts + 1).astype(int)
-    with ThreadPoolExecutor(parts) as pool:
-        jobs = [
-            pool.submit(kernel, *(array[start:stop] for array in arrays))
-            for start, stop in itertools.pairwise(edges)
-        ]
-        for job in jobs:
-            job.result()
+
+    def part(k: int) -> None:
+        kernel(*(array[edges[k] : edges[k + 1]] for array in arrays))
+
+    in_pieces(part, parts, threads)
 
 
 def geometry(

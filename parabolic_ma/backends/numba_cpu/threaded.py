@@ -80,13 +80,19 @@ class NumbaKernels:
 
     def norm_weight(self, log_source: Array, floor: float, weight: Array) -> float:
         """See the protocol."""
-        top = max(self._run(krylov.largest, log_source.shape, log_source))
-        self._run(krylov.norm_weight, log_source.shape, log_source, top, floor, weight)
+        source, weight = _lines(log_source), _lines(weight)
+        top = max(self._run(krylov.largest, source.shape, source))
+        self._run(krylov.norm_weight, source.shape, source, top, floor, weight)
         return float(top)
 
     def dots(self, w: Array, r: Array, weight: Array) -> tuple[float, float, float]:
         """See the protocol."""
+        w, r, weight = _lines(w), _lines(r), _lines(weight)
         return _sums(self._run(krylov.dots, w.shape, w, r, weight))
+
+    def axpy(self, alpha: float, x: Array, y: Array) -> None:
+        """See the protocol."""
+        krylov.axpy(alpha, _lines(x), _lines(y))
 
     def matrix_dots(
         self, rows: Array, v: Array, r: Array, weight: Array
@@ -188,6 +194,11 @@ class NumbaKernels:
             judgement.inverse_change, source.shape, after, before, spacing, matrix, source
         )
         return float(sum(parts))
+
+
+def _lines(values: Array) -> Array:
+    """See an array as its lines along the last axis: what goes cell by cell knows no dimension."""
+    return values.reshape(-1, values.shape[-1])
 
 
 def _sums(parts: list[Any]) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["default_threads", "in_rows"]
+__all__ = ["default_threads", "in_pieces", "in_rows"]
 
 _PIECE = 1 << 15  # cells: handing out less costs more than it saves
 _MOST_PIECES = 8
@@ -54,14 +54,20 @@ def in_rows(
     if count < 2:
         return [kernel(0, rows, *arguments)]
     bounds = [rows * k // count for k in range(count + 1)]
+    return in_pieces(lambda k: kernel(bounds[k], bounds[k + 1], *arguments), count, threads)
+
+
+def in_pieces(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
+    """Return ``call(k)`` for all k below ``count``, worked on by up to ``threads`` threads."""
     results: list[Any] = [None] * count
     pieces = itertools.count()  # taking the next number is atomic
 
     def work() -> None:
         while (k := next(pieces)) < count:
-            results[k] = kernel(bounds[k], bounds[k + 1], *arguments)
+            results[k] = call(k)
 
-    helpers = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+    others = min(threads, count) - 1
+    helpers = [_pool(others).submit(work) for _ in range(others)]
     work()
     for helper in helpers:
         # one that has not come to begin, on a busy machine, is not waited for

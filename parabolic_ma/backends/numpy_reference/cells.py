@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
+from parabolic_ma.backends.numpy_reference.common import figures, kernel
 from parabolic_ma.backends.numpy_reference.newton import (
     derivatives,
     eigenvalues,
@@ -261,16 +261,8 @@ def linearise_cells(
     exact[1, 1] += 2.0 * half_sigma * z
     nine[...] = exact
 
-    chi, residual = mismatch(mass / cell, nu, cell)
-    return (
-        float(mass.sum()),
-        float(nu.sum() * cell),
-        chi,
-        float(low.min()),
-        float(nu[mass <= 0.0].sum() * cell),
-        float(np.abs(excess).max()),
-        residual,
-    )
+    _, *rest = figures(mass / cell, nu, cell, low, mass <= 0.0, excess)
+    return (float(mass.sum()), *rest)
 
 
 @kernel

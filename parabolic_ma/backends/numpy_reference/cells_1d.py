@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from parabolic_ma.backends.numpy_reference.cells import locate_cell
-from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
+from parabolic_ma.backends.numpy_reference.common import figures, kernel
 from parabolic_ma.backends.numpy_reference.newton import spline_slopes, spline_weights
 
 
@@ -97,13 +97,5 @@ def linearise_cells_1d(u, axis, quad, log_source, log_c, sums, geometry, dt, row
     rows[2] = nu * h * h / mean * z
     rhs[...] = (mass - nu * h) * h / mean * z
 
-    chi, residual = mismatch(mass / h, nu, h)
-    return (
-        float(mass.sum()),
-        float(nu.sum() * h),
-        chi,
-        float(np.diff(images).min() / h),
-        float(nu[mass <= 0.0].sum() * h),
-        float(np.abs(rhs).max()),
-        residual,
-    )
+    _, *rest = figures(mass / h, nu, h, np.diff(images) / h, mass <= 0.0, rhs)
+    return (float(mass.sum()), *rest)

@@ -28,14 +28,24 @@ def log_average(values, weights):
     return top + np.log((weights * np.exp(values - top[..., None])).sum(axis=-1))
 
 
-def mismatch(image, nu, cell):
-    r"""Return the two sizes of the difference of the image's density and the source's.
+def figures(image, nu, cell, low, extended, right):
+    r"""Return the seven figures of a linearisation; see ``linearise`` of the protocol.
 
-    They are :math:`\chi = (\sum (i - \nu)^2 / (|i| + \nu)\, h)^{1/2}` and the root mean square
-    of :math:`2 \tanh(F / 2) = 2 (i - \nu) / (i + \nu)`, :math:`F = \log(i / \nu)`, under the
-    source; negative densities count as zero in the second. ``cell`` = h is the size of a cell.
+    With the image's density i and the source's :math:`\nu`, ``cell`` = h being the size of a cell:
+    the two masses, :math:`\chi = (\sum (i - \nu)^2 / (|i| + \nu)\, h)^{1/2}`, the smallest of
+    ``low``, the mass of the source where ``extended``, the largest ``|right|``, and the root mean
+    square of :math:`2 \tanh(F / 2) = 2 (i - \nu) / (i + \nu)`, :math:`F = \log(i / \nu)`, under
+    the source; negative densities count as zero in the first and the last.
     """
     chi2 = ((image - nu) ** 2 / (np.abs(image) + nu + 1e-300)).sum() * cell
     positive = np.maximum(image, 0.0)
     bounded = 2.0 * (positive - nu) / (positive + nu + 1e-300)
-    return math.sqrt(chi2), math.sqrt((bounded**2 * nu).sum() / nu.sum())
+    return (
+        float(positive.sum() * cell),
+        float(nu.sum() * cell),
+        math.sqrt(chi2),
+        float(low.min()),
+        float(nu[extended].sum() * cell),
+        float(np.abs(right).max()),
+        math.sqrt((bounded**2 * nu).sum() / nu.sum()),
+    )

@@ -36,10 +36,7 @@ from parabolic_ma.backends.numpy_reference.judgement import (
 )
 from parabolic_ma.backends.numpy_reference.krylov import axpy, dots, matrix_dots, norm_weight
 from parabolic_ma.backends.numpy_reference.krylov_3d import (
-    axpy_3d,
-    dots_3d,
     matrix_dots_3d,
-    norm_weight_3d,
 )
 from parabolic_ma.backends.numpy_reference.multigrid import (
     coarsen_rows,
@@ -102,7 +99,6 @@ __all__ = [
     "average_log_1d",
     "average_log_3d",
     "axpy",
-    "axpy_3d",
     "cell_images",
     "cell_images_1d",
     "coarsen_rows",
@@ -112,7 +108,6 @@ __all__ = [
     "dense_matrix",
     "dense_matrix_3d",
     "dots",
-    "dots_3d",
     "down",
     "down_3d",
     "empty",
@@ -149,7 +144,6 @@ __all__ = [
     "matrix_dots",
     "matrix_dots_3d",
     "norm_weight",
-    "norm_weight_3d",
     "outflow",
     "outflow_3d",
     "quantiles_1d",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from parabolic_ma.backends.numpy_reference.common import kernel
-from parabolic_ma.backends.numpy_reference.krylov import axpy, dots, norm_weight
+from parabolic_ma.backends.numpy_reference.krylov import dots
 from parabolic_ma.backends.numpy_reference.multigrid_3d import apply
-
-# whole-array arithmetic knows no dimension
-axpy_3d, dots_3d, norm_weight_3d = axpy, dots, norm_weight
 
 
 @kernel

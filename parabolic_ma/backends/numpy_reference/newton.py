@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
+from parabolic_ma.backends.numpy_reference.common import figures, kernel
 
 GAUSSIAN, MIXTURE, UNIFORM, TABLE = 0, 1, 2, 3
 EXTENSION = 1e-10  # eigenvalue below which the logarithm is extended linearly
@@ -221,7 +221,7 @@ def linearise(
     Returns
     -------
     (mass, source mass, chi, smallest eigenvalue, extended source mass, largest |rhs|, residual)
-        See `mismatch` for chi and the residual, of ``m det`` and ``c nu``. The extended mass is
+        See `figures` for chi and the residual, of ``m det`` and ``c nu``. The extended mass is
         that of the cells with an eigenvalue below ``EXTENSION``.
     """
     h1, h2 = axis1[1] - axis1[0], axis2[1] - axis2[0]
@@ -254,17 +254,7 @@ def linearise(
 
     image = np.exp(logm) * det
     nu = np.exp(log_source + log_c)
-    area = h1 * h2
-    chi, residual = mismatch(image, nu, area)
-    return (
-        float(np.maximum(image, 0.0).sum() * area),
-        float(nu.sum() * area),
-        chi,
-        float(low.min()),
-        float(nu[low <= EXTENSION].sum() * area),
-        float(np.abs(excess).max()),
-        residual,
-    )
+    return figures(image, nu, h1 * h2, low, low <= EXTENSION, excess)
 
 
 @kernel

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_reference.common import gather, kernel, log_average, mismatch
+from parabolic_ma.backends.numpy_reference.common import figures, gather, kernel, log_average
 from parabolic_ma.backends.numpy_reference.newton import (
     EXTENSION,
     GAUSSIAN,
@@ -108,16 +108,7 @@ def linearise_1d(
 
     image = np.exp(logm) * det
     nu = np.exp(log_source + log_c)
-    chi, residual = mismatch(image, nu, h)
-    return (
-        float(np.maximum(image, 0.0).sum() * h),
-        float(nu.sum() * h),
-        chi,
-        float(det.min()),
-        float(nu[det <= EXTENSION].sum() * h),
-        float(np.abs(rhs).max()),
-        residual,
-    )
+    return figures(image, nu, h, det, det <= EXTENSION, rhs)
 
 
 @kernel

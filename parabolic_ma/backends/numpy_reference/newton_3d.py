@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from parabolic_ma.backends.numpy_reference.common import kernel, mismatch
+from parabolic_ma.backends.numpy_reference.common import figures, kernel
 from parabolic_ma.backends.numpy_reference.newton import (
     EXTENSION,
     GAUSSIAN,
@@ -250,17 +250,7 @@ def linearise_3d(
 
     image = np.exp(logm) * det
     nu = np.exp(log_source + log_c)
-    volume = float(np.prod(h))
-    chi, residual = mismatch(image, nu, volume)
-    return (
-        float(np.maximum(image, 0.0).sum() * volume),
-        float(nu.sum() * volume),
-        chi,
-        float(low.min()),
-        float(nu[low <= EXTENSION].sum() * volume),
-        float(np.abs(excess).max()),
-        residual,
-    )
+    return figures(image, nu, float(np.prod(h)), low, low <= EXTENSION, excess)
 
 
 @kernel
